@@ -1,0 +1,163 @@
+"""`@job`: a plain typed function becomes a task."""
+
+import asyncio
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, overload
+
+from pydantic import ValidationError
+
+from jobs.errors import DeclarationError
+from jobs.parameters import Parameters, Result
+from jobs.policy import (
+    DEFAULT_FAILURE_TTL,
+    DEFAULT_QUEUE,
+    DEFAULT_RESULT_TTL,
+    DEFAULT_TIMEOUT,
+    PermanentFailure,
+    Policy,
+    Retry,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+declared: "list[Task[..., Any]]" = []  #: every task declared in this process, in order
+
+
+class ParametersRefused(PermanentFailure):
+    """The job's parameters no longer fit the task, as after a deploy that changed its signature."""
+
+
+class Task(Generic[P, R]):
+    """A function in the catalogue. Calling it is calling the function."""
+
+    def __init__(self, function: Callable[P, R], name: str | None, policy: Policy) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name or function.__name__
+        self.policy = policy
+        self.description = inspect.getdoc(function) or ""
+        self.module = function.__module__
+        self.source = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
+        self.parameters = Parameters(function)
+        self.result = Result(function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __reduce__(self) -> str:
+        return self.function.__qualname__  # by reference, as functions are pickled and copied
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} from {self.source}>"
+
+    @property
+    def path(self) -> str:
+        """The dotted path that RQ jobs of this task carry; any RQ worker can import it."""
+        return f"{self.module}.{self.function.__qualname__}.run"
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it as a job: plain JSON data in and out, its retry policy applied to what it raises.
+
+        This is what workers call, Paddock's as well as a stock `rq worker -S json`.
+        """
+        try:
+            outcome: Any = self.function(**self._rebuild(args, kwargs))
+            if inspect.iscoroutine(outcome):
+                outcome = asyncio.run(outcome)
+            return self.result.dump(outcome)
+        except BaseException as error:
+            if not self.policy.retries(error):
+                _end_retries()
+            raise
+
+    def _rebuild(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return self.parameters.rebuild(args, kwargs)
+        except (ValidationError, TypeError) as error:
+            raise ParametersRefused(f"{self.name}: {error}") from error
+
+
+def _end_retries() -> None:
+    """Spend the retries that RQ would still give to the job this process is running."""
+    from rq import get_current_job  # here, so that declaring tasks doesn't import RQ
+
+    current = get_current_job()
+    if current is not None:
+        current.retries_left = 0
+
+
+@overload
+def job(function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def job(
+    *,
+    name: str | None = None,
+    queue: str = DEFAULT_QUEUE,
+    timeout: int = DEFAULT_TIMEOUT,
+    retry: Retry | int | None = None,
+    result_ttl: int = DEFAULT_RESULT_TTL,
+    failure_ttl: int = DEFAULT_FAILURE_TTL,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def job(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: Retry | int | None = None,
+    **options: Any,
+) -> Any:
+    """Declare a task. Its parameters are described by type hints, its purpose by the docstring.
+
+    Parameters
+    - name: what it is submitted as; the function's own name if not given
+    - queue: the queue its jobs wait on
+    - timeout: seconds one execution may take
+    - retry: a `Retry`, or the number of immediate retries
+    - result_ttl, failure_ttl: seconds a finished or failed job is kept; -1 for ever
+
+    Raises `DeclarationError`, which names the function's file and line.
+    """
+
+    def declare(function: Callable[..., Any]) -> Task[..., Any]:
+        _refuse_what_workers_cannot_call(function)
+        try:
+            policy = Policy(retry=Retry(retry) if isinstance(retry, int) else retry, **options)
+            task = Task(function, name, policy)
+        except (TypeError, ValueError, NameError) as error:
+            _refuse(function, str(error), error)
+        if not task.name.replace("-", "_").isidentifier():
+            _refuse(function, f"name={task.name!r}: letters, digits, _ and - only")
+        declared.append(task)
+        return task
+
+    return declare if function is None else declare(function)
+
+
+def _refuse_what_workers_cannot_call(function: Any) -> None:
+    if not inspect.isfunction(function):
+        where = sys._getframe(2)  # the line that holds the decorator: there is no function to name
+        raise DeclarationError(
+            f"{where.f_code.co_filename}:{where.f_lineno}: @job goes on a plain function, "
+            f"this is {function!r}"
+        )
+    if "<locals>" in function.__qualname__ or "." in function.__qualname__:
+        _refuse(function, "workers import tasks by name; move it to the top level of its module")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        _refuse(function, "a generator has no single result; return a value instead of yielding")
+
+
+def _refuse(
+    function: Callable[..., Any], reason: str, cause: BaseException | None = None
+) -> NoReturn:
+    code = function.__code__
+    raise DeclarationError(
+        f"{code.co_filename}:{code.co_firstlineno}: {function.__qualname__}: {reason}"
+    ) from cause

@@ -1,0 +1,142 @@
+"""A task's signature as a pydantic model: JSON in at the door, typed values in the worker."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError, to_json
+
+from jobs.policy import PermanentFailure
+
+JSONObject = dict[str, Any]
+
+# Bytes travel as base64, since JSON carries text only; NaN and infinities it can't carry at all.
+_AS_JSON = ConfigDict(
+    extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False
+)
+
+
+class ResultNotJSON(PermanentFailure):
+    """The task returned something that JSON can't carry; the work itself was done."""
+
+
+class Parameters:
+    """What a task takes.
+
+    Raises `TypeError` on a signature that can't be submitted as a JSON object.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._signature = inspect.signature(function)
+        hints = typing.get_type_hints(function, include_extras=True)
+        fields: JSONObject = {"__annotations__": {}, "__module__": function.__module__}
+        for name, parameter in self._signature.parameters.items():
+            fields["__annotations__"][name] = _annotation(parameter, hints)
+            if parameter.default is not parameter.empty:
+                fields[name] = Field(default=parameter.default)
+        title = "".join(part.title() for part in function.__name__.split("_")) + "Parameters"
+        model = dataclass(type(title, (), fields), config=_AS_JSON, kw_only=True)
+        self._names = list(self._signature.parameters)
+        self._adapter: TypeAdapter[Any] = _adapter(model, "its parameters")
+        self.schema: JSONObject = self._adapter.json_schema()
+        properties = self.schema.get("properties", {})
+        self.schema["properties"] = {
+            name: properties[name] for name in sorted(properties, key=self._position)
+        }
+        _refuse_secrets(self.schema)
+
+    def _position(self, name: str) -> int:
+        return self._names.index(name) if name in self._names else len(self._names)
+
+    def accept(self, body: bytes) -> JSONObject:
+        """JSON text of an object → the same, validated, defaults filled in, as plain JSON data.
+
+        Raises `pydantic.ValidationError`; its type is `json_invalid` where the text is no JSON.
+        """
+        values = self._adapter.validate_json(body)
+        accepted: JSONObject = self._adapter.dump_python(values, mode="json", by_alias=True)
+        return accepted
+
+    def rebuild(self, args: typing.Sequence[Any], kwargs: JSONObject) -> JSONObject:
+        """What a job carries (plain JSON data) → the values to call the function with.
+
+        Raises `pydantic.ValidationError`, and `TypeError` where there are too many arguments.
+        """
+        if len(args) > len(self._names):
+            raise TypeError(f"takes {len(self._names)} arguments, the job carries {len(args)}")
+        carried = dict(zip(self._names, args, strict=False)) | kwargs
+        # JSON text again, because that is what the types were validated from at the door: in
+        # pydantic's Python mode a base64 string, say, would be taken for the bytes themselves.
+        values = self._adapter.validate_json(to_json(carried))
+        return {name: getattr(values, name) for name in self._names}
+
+
+class Result:
+    """What a task returns, as plain JSON data."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        hints = typing.get_type_hints(function, include_extras=True)
+        self._adapter: TypeAdapter[Any] = _adapter(hints.get("return", Any), "its result")
+        self.schema: JSONObject = self._adapter.json_schema(mode="serialization")
+
+    def dump(self, value: Any) -> Any:
+        """Raises `ResultNotJSON`, which is not retried: running it again would return the same."""
+        try:
+            return self._adapter.dump_python(value, mode="json", by_alias=True, warnings=False)
+        except PydanticSerializationError as error:
+            raise ResultNotJSON(
+                f"The task ran, but its result ({type(value).__name__}) is not JSON: {error}"
+            ) from error
+
+
+def _annotation(parameter: inspect.Parameter, hints: JSONObject) -> Any:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise TypeError(f"{parameter} can't be described to callers; name each parameter")
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        raise TypeError(f"{parameter.name} is positional-only, but parameters travel by name")
+    if parameter.name not in hints:
+        raise TypeError(f"{parameter.name} has no type hint; it is what callers are checked by")
+    return hints[parameter.name]
+
+
+def _adapter(of: Any, what: str) -> TypeAdapter[Any]:
+    try:
+        config = None if hasattr(of, "__pydantic_config__") or _is_model(of) else _AS_JSON
+        adapter = TypeAdapter(of, config=config)
+        adapter.json_schema()
+        adapter.json_schema(mode="serialization")
+    except (PydanticUserError, PydanticSerializationError) as error:
+        reason = str(error).splitlines()[0]
+        raise TypeError(f"JSON can't carry {what}: {reason}") from error
+    return adapter
+
+
+def _is_model(of: Any) -> bool:
+    # These bring their own configuration, and TypeAdapter refuses to be given a second one.
+    return isinstance(of, type) and (
+        hasattr(of, "model_config") or hasattr(of, "__dataclass_fields__") or _is_typed_dict(of)
+    )
+
+
+def _is_typed_dict(of: type) -> bool:
+    return typing.is_typeddict(of)
+
+
+def _refuse_secrets(schema: Any, path: str = "") -> None:
+    """A `SecretStr` serialises to stars: what was accepted would not be what runs."""
+    match schema:
+        case {"format": "password", **_rest}:
+            raise TypeError(
+                f"{path or 'a parameter'} is a secret type: jobs are stored as JSON, and it would "
+                "be stored as stars. Pass a reference and read the secret in the task"
+            )
+        case dict():
+            for key, value in schema.items():
+                _refuse_secrets(value, key if key not in ("properties", "$defs") else path)
+        case list():
+            for value in schema:
+                _refuse_secrets(value, path)

@@ -1,0 +1,114 @@
+"""How a task's jobs are run: where, for how long, and what happens when one fails."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+DEFAULT_QUEUE = "default"
+DEFAULT_TIMEOUT = 180  # seconds one execution may take; RQ's own default
+DEFAULT_RESULT_TTL = 24 * 3600  # seconds a finished job and its result are kept
+DEFAULT_FAILURE_TTL = 365 * 24 * 3600  # seconds a failed job is kept; RQ's own default
+
+ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
+
+
+class PermanentFailure(Exception):
+    """Raise it in a task to fail the job at once: no retry would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential:
+    """Waits that grow: `first`, `first * factor`, `first * factor²`, … seconds, up to `ceiling`.
+
+    `jitter` is the share of each wait that is drawn at random (0 = none, 1 = all of it), so that
+    jobs that failed together do not come back together.
+    """
+
+    first: float = 1.0
+    factor: float = 2.0
+    ceiling: float = 600.0
+    jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.first <= 0 or self.factor < 1 or self.ceiling < self.first:
+            raise ValueError("Exponential needs first > 0, factor >= 1 and ceiling >= first")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError("Exponential's jitter is a share between 0 and 1")
+
+    def wait(self, attempt: int) -> float:
+        """Seconds to wait after failed attempt number `attempt` (1, 2, …)."""
+        exponent = min(attempt - 1, 1000)  # past this the ceiling holds anyway; floats overflow
+        try:
+            full = min(self.first * self.factor**exponent, self.ceiling)
+        except OverflowError:
+            full = self.ceiling
+        return full * (1 - self.jitter * random.random())
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Run a failed job again, up to `max` times.
+
+    `interval` is the wait before each retry: seconds, a list of seconds (its last value is used
+    for the retries beyond it), or an `Exponential`. Whole seconds: RQ's scheduler counts in them.
+    Only exceptions of a type in `on` and of none in `never` are retried.
+    """
+
+    max: int
+    interval: int | Sequence[int] | Exponential = 0
+    on: ExceptionTypes = Exception
+    never: ExceptionTypes = ()
+
+    def __post_init__(self) -> None:
+        if self.max < 1:
+            raise ValueError("Retry(max=…) is the number of retries: 1 or more")
+        listed = self._listed()
+        if isinstance(self.interval, Sequence) and not listed:
+            raise ValueError("Retry(interval=[…]) needs at least one wait")
+        if any(wait < 0 for wait in listed):
+            raise ValueError("Retry(interval=…) is in seconds: 0 or more")
+
+    def _listed(self) -> list[int]:
+        match self.interval:
+            case Exponential():
+                return []
+            case int() | float():
+                return [int(self.interval)]
+            case _:
+                return [int(wait) for wait in self.interval]
+
+    def intervals(self) -> list[int]:
+        """One wait in whole seconds for each retry, jitter drawn anew at each call."""
+        if isinstance(self.interval, Exponential):
+            return [round(self.interval.wait(attempt)) for attempt in range(1, self.max + 1)]
+        listed = self._listed()
+        return [listed[min(retry, len(listed) - 1)] for retry in range(self.max)]
+
+    def applies_to(self, error: BaseException) -> bool:
+        """Whether a job that failed with this error is to be run again."""
+        if isinstance(error, PermanentFailure) or isinstance(error, self.never):
+            return False
+        return isinstance(error, self.on)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What `@job(...)` was given. Times in seconds; a ttl of -1 keeps for ever."""
+
+    queue: str = DEFAULT_QUEUE
+    timeout: int = DEFAULT_TIMEOUT
+    retry: Retry | None = None
+    result_ttl: int = DEFAULT_RESULT_TTL
+    failure_ttl: int = DEFAULT_FAILURE_TTL
+
+    def __post_init__(self) -> None:
+        if not self.queue or any(character in self.queue for character in ", \t\n/"):
+            raise ValueError(f"queue={self.queue!r}: a name without spaces, commas or slashes")
+        if self.timeout < 1:
+            raise ValueError(f"timeout={self.timeout}: seconds, 1 or more")
+        if self.result_ttl < -1 or self.failure_ttl < -1:
+            raise ValueError("result_ttl and failure_ttl: seconds, or -1 to keep for ever")
+
+    def retries(self, error: BaseException) -> bool:
+        """Whether a job that failed with this error may be run again."""
+        return self.retry is not None and self.retry.applies_to(error)

@@ -1,0 +1,1 @@
+"""Paddock: a job service. `api` answers, `broker` keeps, `execution` runs."""

@@ -1,0 +1,1 @@
+"""HTTP: request → answer. FastAPI lives here and nowhere else."""

@@ -1,0 +1,1 @@
+"""Everything that talks to Redis for the web side, in RQ's own keys."""

@@ -1,0 +1,137 @@
+"""One root for all that can go wrong; what a caller can cause knows its HTTP status."""
+
+from http import HTTPStatus
+from typing import Any
+
+
+class PaddockError(Exception):
+    """Root of the service's errors. Its message says what is wrong and what to do."""
+
+
+class SettingsInvalid(PaddockError):
+    """A setting is wrong. The message names it."""
+
+
+class RedisUnsuitable(PaddockError):
+    """This Redis would break the promise that an accepted job is kept."""
+
+
+class ServerFailed(PaddockError):
+    """The embedded Redis server can't be started."""
+
+
+class AlreadyRunning(PaddockError):
+    """Another `paddock up` holds the data folder."""
+
+
+class Problem(PaddockError):
+    """An error that an HTTP caller is told of, as RFC 9457 describes.
+
+    `slug` makes the stable `type`; `extra` are further members of the problem document.
+    """
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    slug = "internal-error"
+    title = "Something went wrong in Paddock"
+
+    def __init__(
+        self, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
+    ) -> None:
+        super().__init__(detail)
+        self.detail, self.headers, self.extra = detail, headers or {}, extra
+
+    def document(self) -> dict[str, Any]:
+        """The problem document (RFC 9457 §3.1)."""
+        return {
+            "type": f"urn:paddock:problem:{self.slug}",
+            "title": self.title,
+            "status": int(self.status),
+            "detail": self.detail,
+            **self.extra,
+        }
+
+
+class MalformedBody(Problem):
+    status, slug, title = HTTPStatus.BAD_REQUEST, "malformed-body", "The body can't be read"
+
+
+class KeyMissing(Problem):
+    status, slug, title = HTTPStatus.UNAUTHORIZED, "key-missing", "An API key is needed"
+
+
+class RequestRefused(Problem):
+    status, slug, title = HTTPStatus.FORBIDDEN, "request-refused", "This request is refused"
+
+
+class TaskNotFound(Problem):
+    status, slug, title = HTTPStatus.NOT_FOUND, "unknown-task", "There is no such task"
+
+
+class JobNotFound(Problem):
+    status, slug, title = HTTPStatus.NOT_FOUND, "unknown-job", "There is no such job"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"There is no job {job_id!r}: it never was, was deleted, or its result has expired.",
+            job=job_id,
+        )
+
+
+class QueueNotFound(Problem):
+    status, slug, title = HTTPStatus.NOT_FOUND, "unknown-queue", "There is no such queue"
+
+
+class StatusConflict(Problem):
+    """The action does not fit the job's status, which the document names."""
+
+    status, slug, title = HTTPStatus.CONFLICT, "status-conflict", "The job's status forbids this"
+
+
+class BodyTooLarge(Problem):
+    status, slug, title = (
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body-too-large",
+        "The body is too large",
+    )
+
+
+class MediaTypeUnsupported(Problem):
+    status, slug, title = (
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-media-type",
+        "This media type can't be read",
+    )
+
+
+class ParametersInvalid(Problem):
+    """`errors` lists what fails: where (`in`, `field`) and why."""
+
+    status, slug, title = (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid-parameters",
+        "The parameters do not fit the task",
+    )
+
+
+class OptionsInvalid(Problem):
+    """Query parameters that do not validate; `errors` lists them."""
+
+    status, slug, title = (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid-options",
+        "The options in the query are not valid",
+    )
+
+
+class RedisAway(Problem):
+    """Redis can't be reached, or does not take writes: nothing was accepted."""
+
+    status, slug, title = (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "redis-away",
+        "Jobs can't be accepted now",
+    )
+    RETRY_AFTER = 2  # seconds; a restart of the embedded server takes about one
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": str(self.RETRY_AFTER)})

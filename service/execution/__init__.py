@@ -1,0 +1,1 @@
+"""What happens in a worker. Never imports FastAPI: a worker is forked for every job."""
