@@ -65,7 +65,8 @@ class Task(Generic[P, R]):
         This is what workers call, Paddock's as well as a stock `rq worker -S json`.
         """
         try:
-            outcome: Any = self.function(**self._rebuild(args, kwargs))
+            function: Callable[..., Any] = self.function
+            outcome = function(**self._rebuild(args, kwargs))
             if inspect.iscoroutine(outcome):
                 outcome = asyncio.run(outcome)
             return self.result.dump(outcome)

@@ -86,7 +86,7 @@ class Retry:
 
     def applies_to(self, error: BaseException) -> bool:
         """Whether a job that failed with this error is to be run again."""
-        if isinstance(error, PermanentFailure) or isinstance(error, self.never):
+        if isinstance(error, (PermanentFailure, self.never)):
             return False
         return isinstance(error, self.on)
 

@@ -10,9 +10,7 @@ from jobs.mail import SENDER, SMTP_TIMEOUT, MailServer, Subject, compose, file_i
 @job(
     queue="mail",
     timeout=120,
-    retry=Retry(
-        max=5, interval=Exponential(first=10), never=aiosmtplib.SMTPRecipientsRefused
-    ),
+    retry=Retry(max=5, interval=Exponential(first=10), never=aiosmtplib.SMTPRecipientsRefused),
 )
 async def send_email_async(to: EmailStr, subject: Subject, message: str) -> str:
     """Send a mail; the result is its Message-ID. Without PADDOCK_SMTP_URL it is filed as .eml."""

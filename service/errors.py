@@ -34,9 +34,7 @@ class Problem(PaddockError):
     slug = "internal-error"
     title = "Something went wrong in Paddock"
 
-    def __init__(
-        self, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
-    ) -> None:
+    def __init__(self, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
         super().__init__(detail)
         self.detail, self.headers, self.extra = detail, headers or {}, extra
 

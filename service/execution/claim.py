@@ -1,0 +1,110 @@
+"""Taking a job off a queue, in one step that no crash can fall into the middle of.
+
+RQ pops the id first and records the execution later; a worker that dies between the two loses
+the job (with several queues for good: rq#2236, rq#758). Here one script takes the first job of
+the first queue that has one and records who runs it, so that a job is at every instant either
+on its queue or in RQ's registry of started jobs, from where `recovery` brings it back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+from rq.defaults import RQ_KEY_PREFIX
+from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
+from rq.job import JobStatus
+from rq.queue import Queue
+from rq.registry import StartedJobRegistry
+from rq.utils import as_text, now, utcformat
+
+# RQ gives a running job a lease, and lets anybody who counts the registry (`rq info` does) fail
+# the jobs whose lease ran out. Here the worker's own heartbeat is what says that a job is alive;
+# the lease is only long enough to keep that clean-up away.
+EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
+
+# KEYS: queue, started registry, for each queue in order of priority
+# ARGV: prefix, execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions
+# → nothing, or {number of the queue, job id, the job's hash}
+#
+# An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
+# is dropped: it has nothing left to run.
+_CLAIM = """
+local prefix, execution, worker = ARGV[1], ARGV[2], ARGV[3]
+local now, timestamp, ttl = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+for i = 1, #KEYS, 2 do
+    local id = redis.call('LPOP', KEYS[i])
+    while id do
+        local job = prefix .. ':job:' .. id
+        local status = redis.call('HGET', job, 'status')
+        local over = status == 'started' or status == 'finished' or status == 'canceled'
+        if redis.call('EXISTS', job) == 1 and not over then
+            local key = id .. ':' .. execution
+            redis.call('HSET', job, 'status', 'started', 'worker_name', worker,
+                'started_at', timestamp, 'last_heartbeat', timestamp, 'ended_at', '')
+            redis.call('HINCRBY', job, 'attempts', 1)
+            redis.call('PERSIST', job)
+            redis.call('HSET', prefix .. ':execution:' .. key, 'id', execution, 'job_id', id,
+                'created_at', now, 'last_heartbeat', now, 'worker_name', worker)
+            redis.call('EXPIRE', prefix .. ':execution:' .. key, ttl)
+            redis.call('ZADD', prefix .. ':executions:' .. id, now + ttl, execution)
+            redis.call('EXPIRE', prefix .. ':executions:' .. id, ttl)
+            redis.call('ZADD', KEYS[i + 1], now + ttl, key)
+            redis.call('SADD', ARGV[7], key)
+            redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
+            return {(i + 1) / 2, id, redis.call('HGETALL', job)}
+        end
+        id = redis.call('LPOP', KEYS[i])
+    end
+end
+return false
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this worker, and nobody else, is to run."""
+
+    queue: Queue
+    job_id: str
+    execution_id: str
+    fields: dict[bytes, bytes]  #: the job's hash, as it was at that moment
+
+
+class Claimer:
+    """Takes jobs for one worker."""
+
+    def __init__(self, connection: Redis, worker_name: str) -> None:
+        self._script = connection.register_script(_CLAIM)
+        self._worker_name = worker_name
+
+    def claim(self, queues: Sequence[Queue]) -> Claim | None:
+        """The first job of the first queue that has one, or None where all are empty."""
+        execution_id, moment = uuid4().hex, now()
+        keys = [key for queue in queues for key in (queue.key, StartedJobRegistry(queue=queue).key)]
+        taken: Any = self._script(
+            keys=keys,
+            args=[
+                RQ_KEY_PREFIX,
+                execution_id,
+                self._worker_name,
+                moment.timestamp(),
+                utcformat(moment),
+                EXECUTION_TTL,
+                WORKER_EXECUTIONS_KEY_TEMPLATE.format(self._worker_name),
+            ],
+        )
+        if not taken:
+            return None
+        number, job_id, flat = taken
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        return Claim(queues[number - 1], as_text(job_id), execution_id, fields)
+
+
+# Kept beside the script, which spells these out: a change in RQ's names must fail loudly.
+assert (JobStatus.STARTED, JobStatus.FINISHED, JobStatus.CANCELED) == (
+    "started",
+    "finished",
+    "canceled",
+)

@@ -1,0 +1,72 @@
+"""Jobs and queues as Paddock's worker knows them: RQ's, within the bounds of the catalogue."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from redis.client import Pipeline
+from rq import Queue
+from rq.job import Job
+from rq.utils import now
+
+from jobs import PermanentFailure
+from jobs.catalogue import Catalogue
+
+
+class NotInCatalogue(PermanentFailure):
+    """The job names a function that this worker may not run."""
+
+
+class TaskJob(Job):
+    """An RQ job that runs tasks of the catalogue, and nothing else.
+
+    RQ imports any dotted path that a job carries, so JSON alone is no fence: whoever can write to
+    Redis could have a worker call `os.system`.
+    """
+
+    catalogue: Catalogue
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        task = self.catalogue.at(self.func_name)
+        if task is None:
+            self.retries_left = 0
+            raise NotInCatalogue(
+                f"{self.func_name} is not a task of this worker's catalogue; "
+                "PADDOCK_TASKS names the modules that are loaded"
+            )
+        return task.run
+
+    # Callbacks are dotted paths as well, and Paddock sets none.
+    success_callback = failure_callback = stopped_callback = None
+
+    def retry(self, queue: Queue, pipeline: Pipeline) -> None:
+        """As RQ's, but all of it inside the caller's transaction.
+
+        RQ writes the status of a job that waits for its retry outside of it, where a crash
+        strands the job: "scheduled", and on no list (rq 3.0.0, `Job.retry`).
+        """
+        wait = self.get_retry_interval()
+        assert self.retries_left, "RQ retries only while there are retries left"
+        self.retries_left -= 1
+        if wait:
+            queue.schedule_job(self, now() + timedelta(seconds=wait), pipeline=pipeline)
+        else:
+            queue._enqueue_job(self, pipeline=pipeline, at_front=self.enqueue_at_front_on_retry)
+
+
+class TaskQueue(Queue):
+    """RQ's queue, in JSON, that never runs a job before its time."""
+
+    def schedule_job(
+        self, job: Job, datetime: datetime, pipeline: Pipeline | None = None, unique: bool = False
+    ) -> Job:
+        """RQ cuts the time down to whole seconds, so it is rounded up first."""
+        if datetime.microsecond:
+            datetime = datetime.replace(microsecond=0) + timedelta(seconds=1)
+        return super().schedule_job(job, datetime, pipeline=pipeline, unique=unique)
+
+
+def fenced(catalogue: Catalogue) -> type[TaskJob]:
+    """The job class of a worker with this catalogue."""
+    return type("TaskJob", (TaskJob,), {"catalogue": catalogue})

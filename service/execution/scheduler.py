@@ -1,0 +1,135 @@
+"""Moving jobs to their queues when their time has come: delayed ones, and retries.
+
+RQ's own scheduler fetches, pushes and removes in separate steps, dies when Redis blinks and is
+started again ten minutes later. This one does each queue's move in one script, once a second,
+and outlives an absent Redis. It holds RQ's scheduler lock, so a stock scheduler keeps off.
+"""
+
+import logging
+import os
+import signal
+import time
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.defaults import RQ_KEY_PREFIX
+from rq.queue import Queue
+from rq.registry import ScheduledJobRegistry
+from rq.scheduler import RQScheduler
+from rq.utils import as_text, current_timestamp, now, utcformat
+
+LOCK_TTL = 15  # seconds until another host's scheduler takes over from one that died
+MOST_AT_ONCE = 500  # jobs moved by one script run, during which Redis serves nobody else
+
+# KEYS: scheduler lock, scheduled registry, queue, for each queue
+# ARGV: prefix, this scheduler's name, lock ttl, now (Unix), now (RQ's text), most jobs
+# → ids that wait for a concurrency slot; RQ's own code places those
+_MOVE = """
+local prefix, name = ARGV[1], ARGV[2]
+local limited = {}
+for i = 1, #KEYS, 3 do
+    local holder = redis.call('GET', KEYS[i])
+    if not holder or holder == name then
+        redis.call('SET', KEYS[i], name, 'EX', ARGV[3])
+        for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i + 1], 0, ARGV[4],
+                'LIMIT', 0, ARGV[6])) do
+            local job = prefix .. ':job:' .. id
+            local f = redis.call('HMGET', job, 'status', 'enqueue_at_front', 'rate_limit_key')
+            if f[1] == 'scheduled' and f[3] and f[3] ~= '' then
+                table.insert(limited, {KEYS[i + 1], id})
+            else
+                redis.call('ZREM', KEYS[i + 1], id)
+                if f[1] == 'scheduled' then
+                    redis.call('HSET', job, 'status', 'queued', 'enqueued_at', ARGV[5])
+                    redis.call('SADD', prefix .. ':queues', KEYS[i + 2])
+                    redis.call(f[2] == '1' and 'LPUSH' or 'RPUSH', KEYS[i + 2], id)
+                end
+            end
+        end
+    end
+end
+return limited
+"""
+
+logger = logging.getLogger("paddock.scheduler")
+
+
+class Scheduler(RQScheduler):
+    """RQ's scheduler in name, lock and record; `start` forks it, as RQ's."""
+
+    def __init__(self, queues: list[Queue], connection: Redis) -> None:
+        super().__init__(
+            queues, connection=connection, logging_level=logging.WARNING, serializer="json"
+        )
+        self._parent = os.getpid()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process that `start` forked still runs."""
+        return self._process is not None and self._process.is_alive()
+
+    def work(self) -> None:
+        """The process's loop; ends on SIGTERM, or when the worker that forked it is gone."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker hears Ctrl-C, and tells
+        signal.signal(signal.SIGTERM, self.request_stop)
+        queues = [Queue(name, self.connection, serializer="json") for name in self._queue_names]
+        self._acquired_locks = set(self._queue_names)  # what `stop` gives back, where it is ours
+        move = self.connection.register_script(_MOVE)
+        while not self._stop_requested and os.getppid() == self._parent:
+            try:
+                self.register_birth()
+                self._move_due_jobs(move, queues)
+            except RedisError as error:
+                logger.warning("The scheduler waits for Redis: %s", error)
+            time.sleep(self.interval)
+        self._give_up()
+
+    def move_once(self) -> None:
+        """Move what is due now, in this process (for a worker in burst mode)."""
+        queues = [Queue(name, self.connection, serializer="json") for name in self._queue_names]
+        self._acquired_locks = set(self._queue_names)
+        self._move_due_jobs(self.connection.register_script(_MOVE), queues)
+        self.release_locks()
+
+    def _move_due_jobs(self, move: Any, queues: list[Queue]) -> None:
+        keys = [
+            key
+            for queue in queues
+            for key in (
+                self.get_locking_key(queue.name),
+                ScheduledJobRegistry(queue=queue).key,
+                queue.key,
+            )
+        ]
+        limited = move(
+            keys=keys,
+            args=[
+                RQ_KEY_PREFIX,
+                self.name,
+                LOCK_TTL,
+                current_timestamp(),
+                utcformat(now()),
+                MOST_AT_ONCE,
+            ],
+        )
+        by_registry = {ScheduledJobRegistry(queue=queue).key: queue for queue in queues}
+        for registry, job_id in limited:
+            self._place_limited(by_registry[as_text(registry)], as_text(job_id))
+
+    def _place_limited(self, queue: Queue, job_id: str) -> None:
+        job = queue.fetch_job(job_id)
+        if job is None:
+            return
+        with self.connection.pipeline() as pipeline:
+            queue.scheduled_job_registry.remove(job_id, pipeline=pipeline)
+            queue._enqueue_rate_limited_job(
+                job, pipeline=pipeline, at_front=job.should_enqueue_at_front()
+            )
+            pipeline.execute()
+
+    def _give_up(self) -> None:
+        try:
+            self.stop()
+        except RedisError as error:
+            logger.warning("The scheduler's locks are left to expire: %s", error)
