@@ -40,9 +40,9 @@ class Parameters:
                 fields[name] = Field(default=parameter.default)
         title = "".join(part.title() for part in function.__name__.split("_")) + "Parameters"
         model = dataclass(type(title, (), fields), config=_AS_JSON, kw_only=True)
-        self._names = list(self._signature.parameters)
-        self._adapter: TypeAdapter[Any] = _adapter(model, "its parameters")
-        self.schema: JSONObject = self._adapter.json_schema()
+        self.names = list(self._signature.parameters)
+        self.adapter: TypeAdapter[Any] = _adapter(model, "its parameters")
+        self.schema: JSONObject = self.adapter.json_schema()
         properties = self.schema.get("properties", {})
         self.schema["properties"] = {
             name: properties[name] for name in sorted(properties, key=self._position)
@@ -50,15 +50,15 @@ class Parameters:
         _refuse_secrets(self.schema)
 
     def _position(self, name: str) -> int:
-        return self._names.index(name) if name in self._names else len(self._names)
+        return self.names.index(name) if name in self.names else len(self.names)
 
     def accept(self, body: bytes) -> JSONObject:
         """JSON text of an object → the same, validated, defaults filled in, as plain JSON data.
 
         Raises `pydantic.ValidationError`; its type is `json_invalid` where the text is no JSON.
         """
-        values = self._adapter.validate_json(body)
-        accepted: JSONObject = self._adapter.dump_python(values, mode="json", by_alias=True)
+        values = self.adapter.validate_json(body)
+        accepted: JSONObject = self.adapter.dump_python(values, mode="json", by_alias=True)
         return accepted
 
     def rebuild(self, args: typing.Sequence[Any], kwargs: JSONObject) -> JSONObject:
@@ -66,13 +66,13 @@ class Parameters:
 
         Raises `pydantic.ValidationError`, and `TypeError` where there are too many arguments.
         """
-        if len(args) > len(self._names):
-            raise TypeError(f"takes {len(self._names)} arguments, the job carries {len(args)}")
-        carried = dict(zip(self._names, args, strict=False)) | kwargs
+        if len(args) > len(self.names):
+            raise TypeError(f"takes {len(self.names)} arguments, the job carries {len(args)}")
+        carried = dict(zip(self.names, args, strict=False)) | kwargs
         # JSON text again, because that is what the types were validated from at the door: in
         # pydantic's Python mode a base64 string, say, would be taken for the bytes themselves.
-        values = self._adapter.validate_json(to_json(carried))
-        return {name: getattr(values, name) for name in self._names}
+        values = self.adapter.validate_json(to_json(carried))
+        return {name: getattr(values, name) for name in self.names}
 
 
 class Result:
@@ -86,7 +86,9 @@ class Result:
     def dump(self, value: Any) -> Any:
         """Raises `ResultNotJSON`, which is not retried: running it again would return the same."""
         try:
-            return self._adapter.dump_python(value, mode="json", by_alias=True, warnings=False)
+            dumped = self._adapter.dump_python(value, mode="json", by_alias=True, warnings=False)
+            to_json(dumped)  # finds what no text can hold, such as half of a surrogate pair
+            return dumped
         except PydanticSerializationError as error:
             raise ResultNotJSON(
                 f"The task ran, but its result ({type(value).__name__}) is not JSON: {error}"

@@ -8,6 +8,7 @@ DEFAULT_QUEUE = "default"
 DEFAULT_TIMEOUT = 180  # seconds one execution may take; RQ's own default
 DEFAULT_RESULT_TTL = 24 * 3600  # seconds a finished job and its result are kept
 DEFAULT_FAILURE_TTL = 365 * 24 * 3600  # seconds a failed job is kept; RQ's own default
+KEEP_FOREVER = -1  # as a ttl
 
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 
@@ -106,8 +107,8 @@ class Policy:
             raise ValueError(f"queue={self.queue!r}: a name without spaces, commas or slashes")
         if self.timeout < 1:
             raise ValueError(f"timeout={self.timeout}: seconds, 1 or more")
-        if self.result_ttl < -1 or self.failure_ttl < -1:
-            raise ValueError("result_ttl and failure_ttl: seconds, or -1 to keep for ever")
+        if any(ttl < 1 and ttl != KEEP_FOREVER for ttl in (self.result_ttl, self.failure_ttl)):
+            raise ValueError("result_ttl and failure_ttl: seconds, 1 or more, or -1 for ever")
 
     def retries(self, error: BaseException) -> bool:
         """Whether a job that failed with this error may be run again."""

@@ -131,5 +131,5 @@ class RedisAway(Problem):
     )
     RETRY_AFTER = 2  # seconds; a restart of the embedded server takes about one
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers={"Retry-After": str(self.RETRY_AFTER)})
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": str(self.RETRY_AFTER)}, **extra)

@@ -13,14 +13,14 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_INTERVAL = 0.05  # seconds, where the system has no pidfd
 
 
-def die_with_parent(parent: int) -> None:
-    """Called in the child: be killed when the parent dies, however it dies.
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Called in the child: get this signal when the parent dies, however it dies.
 
     Else the horse of a killed worker would go on, beside the execution that replaces it. Where
     the system can't do this (macOS), that may happen.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
 

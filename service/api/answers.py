@@ -1,0 +1,46 @@
+"""Views → JSON answers, and the problems that routes document."""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_json
+
+from service.api.problems import MEDIA_TYPE
+from service.api.schemas import JobView, ProblemView
+from service.broker.records import JobRecord
+
+
+def json_response(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """Encode plain data or a view. NaN and infinities become null: JSON has no word for them."""
+    try:
+        body = to_json(content)
+    except PydanticSerializationError:
+        # Text that UTF-8 can't hold (half of a surrogate pair), out of another program's job.
+        plain = content.model_dump(mode="json") if isinstance(content, BaseModel) else content
+        body = json.dumps(plain).encode()
+    return Response(body, status, media_type="application/json")
+
+
+def job_response(record: JobRecord, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """The job itself."""
+    return json_response(JobView.model_validate(record), status)
+
+
+def job_location(request: Request, job_id: str) -> str:
+    """Where the job is found, also where the app is mounted below a path."""
+    return f"{request.scope.get('root_path', '')}/jobs/{job_id}"
+
+
+def problems(**described: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` for these problems: `problems(s404="No such job.")`."""
+    return {
+        int(code.removeprefix("s")): {
+            "description": text,
+            "model": ProblemView,
+            "content": {MEDIA_TYPE: {}},
+        }
+        for code, text in described.items()
+    }

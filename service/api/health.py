@@ -1,0 +1,34 @@
+"""For load balancers and process managers. Open to all: no key is asked for here."""
+
+from fastapi import APIRouter, Response
+
+from service.api.answers import json_response, problems
+from service.api.dependencies import BrokerDep, SettingsDep
+from service.api.schemas import LiveView, ReadyView
+from service.broker.health import check_ready
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+OPEN_PATHS = ("/health/live", "/health/ready")
+
+
+@router.get("/live", summary="Is the process alive?", response_model=LiveView)
+async def live() -> Response:
+    """Answers at once, whatever goes on elsewhere."""
+    return json_response(LiveView(status="live"))
+
+
+@router.get(
+    "/ready",
+    summary="Can jobs be accepted?",
+    response_model=ReadyView,
+    responses=problems(s503="They can't."),
+)
+def ready(broker: BrokerDep, settings: SettingsDep) -> Response:
+    """Writes to Redis, as a submission would."""
+    warnings = check_ready(
+        broker.client,
+        [*settings.queues, *(q for q in broker.catalogue.queues() if q not in settings.queues)],
+        allow_volatile=settings.allow_volatile,
+    )
+    return json_response(ReadyView(status="ready", warnings=warnings))

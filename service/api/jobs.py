@@ -1,0 +1,103 @@
+"""Jobs over HTTP: look, wait, list, act."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from service.api.answers import job_location, job_response, json_response, problems
+from service.api.dependencies import BrokerDep, JobId
+from service.api.schemas import JobPage, JobView, ListOptions, WaitOption
+from service.broker.broker import Broker
+from service.broker.listing import JobFilter
+from service.broker.records import JobRecord
+from service.broker.status import Status
+from service.errors import StatusConflict
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+_GONE = problems(s404="No such job.", s503="Redis is away.")
+_UNFIT = _GONE | problems(s409="The job's status forbids this.")
+
+
+@router.get("", summary="List jobs, newest first", response_model=JobPage)
+def list_jobs(options: Annotated[ListOptions, Query()], broker: BrokerDep) -> Response:
+    wanted = JobFilter(
+        status=options.status, task=options.task, queue=options.queue, since=options.since
+    )
+    page = broker.listing.page(wanted, options.cursor, options.limit)
+    jobs = [JobView.model_validate(job) for job in page.jobs]
+    return json_response(JobPage(jobs=jobs, next=page.next_cursor))
+
+
+@router.get("/{job_id}", summary="Show a job", response_model=JobView, responses=_GONE)
+async def show_job(
+    job_id: JobId, options: Annotated[WaitOption, Query()], broker: BrokerDep
+) -> Response:
+    return job_response(await _awaited(broker, job_id, options.wait))
+
+
+@router.get("/{job_id}/result", summary="Get a job's result", responses=_UNFIT)
+async def get_result(
+    job_id: JobId, options: Annotated[WaitOption, Query()], broker: BrokerDep
+) -> Response:
+    """What the task returned, and nothing else, once the job has finished."""
+    job = await _awaited(broker, job_id, options.wait)
+    if job.status is not Status.FINISHED:
+        raise _no_result(job)
+    return json_response(job.result)
+
+
+@router.post("/{job_id}/cancel", summary="Cancel a job", response_model=JobView, responses=_UNFIT)
+def cancel_job(job_id: JobId, broker: BrokerDep) -> Response:
+    """Take a job that does not run yet off its queue or schedule."""
+    broker.actions.cancel(job_id)
+    return job_response(broker.job(job_id))
+
+
+@router.post(
+    "/{job_id}/retry",
+    summary="Run a failed job again",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=JobView,
+    responses=_UNFIT,
+)
+def retry_job(job_id: JobId, broker: BrokerDep, request: Request) -> Response:
+    """Queue it again with the same parameters, and all its retries."""
+    broker.actions.retry(job_id)
+    response = job_response(broker.job(job_id), HTTPStatus.ACCEPTED)
+    response.headers["Location"] = job_location(request, job_id)
+    return response
+
+
+@router.delete(
+    "/{job_id}",
+    summary="Delete a job",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    responses=_UNFIT,
+)
+def delete_job(job_id: JobId, broker: BrokerDep) -> Response:
+    """Remove a job that does not run, and its result, for good."""
+    broker.actions.delete(job_id)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def _awaited(broker: Broker, job_id: str, wait: float | None) -> JobRecord:
+    if wait:
+        await broker.ended(job_id, wait)
+    return await run_in_threadpool(broker.job, job_id)
+
+
+def _no_result(job: JobRecord) -> StatusConflict:
+    if job.error is not None:
+        return StatusConflict(
+            f"The job has no result: it failed with {job.error.type}: {job.error.message}",
+            job_status=job.status,
+            error_type=job.error.type,
+        )
+    return StatusConflict(
+        f"The job has no result: it is {job.status}. `?wait=` waits for one.",
+        job_status=job.status,
+    )

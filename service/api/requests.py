@@ -1,0 +1,66 @@
+"""What is done to every request: it gets an id, and its body may not be larger than allowed."""
+
+import re
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import problem_response
+from service.errors import BodyTooLarge
+
+_USABLE_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
+
+
+class RequestId:
+    """ASGI middleware: every answer bears X-Request-ID, the caller's own where it sent one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+class BodyLimit:
+    """ASGI middleware: 413 for a body over the limit, whether or not its length was announced."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._limit:
+            await problem_response(self._problem())(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise self._problem()
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+    def _problem(self) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"The body may have {self._limit} bytes at most (PADDOCK_MAX_BODY). "
+            "Pass large data by reference: a file's path, or a URL."
+        )

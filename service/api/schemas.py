@@ -1,0 +1,164 @@
+"""What the API answers, as its callers read it."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from service.broker.status import Status
+
+DAY = 24 * 3600  # seconds
+LONGEST_DELAY = 3650 * DAY
+LONGEST_TIMEOUT = 30 * DAY
+LONGEST_WAIT = 300  # seconds a request may be kept open
+
+Wait = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=LONGEST_WAIT,
+        description="Seconds to wait for the job to end before answering.",
+    ),
+]
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ErrorView(_View):
+    type: str = Field(description="The exception's name.", examples=["ValueError"])
+    message: str
+    traceback: str = Field(description="As Python prints it.")
+
+
+class JobView(_View):
+    """A job. Times are RFC 3339 in UTC; those that have not come yet are null."""
+
+    id: str
+    task: str = Field(examples=["heavy_cpu_task"])
+    status: Status
+    queue: str = Field(examples=["cpu"])
+    parameters: dict[str, Any] | None = Field(description="What the task is called with.")
+    result: Any = Field(None, description="What the task returned, once finished.")
+    error: ErrorView | None = Field(description="Why it failed.")
+    enqueued_at: datetime | None
+    scheduled_for: datetime | None = Field(description="When it is to be queued (again).")
+    started_at: datetime | None = Field(description="Of its latest execution.")
+    ended_at: datetime | None
+    attempts: int = Field(description="Executions begun.")
+    retries_left: int
+    worker: str | None = Field(description="The worker that runs it, or ran it last.")
+
+
+class JobPage(BaseModel):
+    """Newest first. A page may be short and yet have a `next`."""
+
+    jobs: list[JobView]
+    next: str | None = Field(description="The `cursor` of the next page; null on the last.")
+
+
+class RetryView(BaseModel):
+    max: int
+    intervals: list[int] = Field(description="Seconds before each retry; an example where random.")
+
+
+class TaskView(BaseModel):
+    """A task, and what it takes and returns as JSON Schema."""
+
+    name: str
+    description: str
+    queue: str
+    timeout: int = Field(description="Seconds one execution may take.")
+    retry: RetryView | None
+    result_ttl: int = Field(description="Seconds a finished job is kept; -1 for ever.")
+    failure_ttl: int = Field(description="Seconds a failed job is kept; -1 for ever.")
+    parameters: dict[str, Any]
+    result: dict[str, Any]
+
+
+class QueueView(_View):
+    name: str
+    queued: int
+    running: int
+    scheduled: int
+    waiting: int
+    finished: int
+    failed: int
+    canceled: int
+    oldest_age: float | None = Field(description="Seconds its first job has been waiting.")
+    workers: int = Field(description="Workers that listen on it.")
+
+
+class WorkerView(_View):
+    name: str
+    host: str
+    pid: int
+    queues: list[str]
+    state: str = Field(examples=["idle", "busy"])
+    job: str | None = Field(description="The job it runs.")
+    started_at: datetime | None
+    last_seen_at: datetime | None
+    finished: int
+    failed: int
+
+
+class ReadyView(BaseModel):
+    status: str = Field(examples=["ready"])
+    warnings: list[str] = Field(description="What does not stop a submission, but may a job.")
+
+
+class LiveView(BaseModel):
+    status: str = Field(examples=["live"])
+
+
+class ProblemView(BaseModel):
+    """An RFC 9457 problem document."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["urn:paddock:problem:unknown-job"])
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong, and what to do.")
+
+
+class SubmitOptions(BaseModel):
+    """How a job is to be run. They ride in the query, apart from the task's own parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    delay: float | None = Field(
+        None, ge=0, le=LONGEST_DELAY, description="Seconds from now until it is queued."
+    )
+    at: AwareDatetime | None = Field(
+        None, description="When it is queued, RFC 3339 with a time zone; at once if in the past."
+    )
+    queue: str | None = Field(None, description="Another queue than the task's own.")
+    timeout: int | None = Field(
+        None, ge=1, le=LONGEST_TIMEOUT, description="Seconds one execution may take."
+    )
+    result_ttl: int | None = Field(
+        None, ge=1, le=LONGEST_DELAY, description="Seconds the finished job is kept."
+    )
+    at_front: bool = Field(False, description="Put it at the front of its queue.")
+    wait: Wait = None
+
+
+class WaitOption(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    wait: Wait = None
+
+
+class ListOptions(BaseModel):
+    """Which jobs to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = None
+    task: str | None = None
+    queue: str | None = None
+    since: AwareDatetime | None = Field(None, description="Enqueued at this time or later.")
+    cursor: str | None = Field(None, description="The `next` of the page before.")
+    limit: int = Field(50, ge=1, le=500)

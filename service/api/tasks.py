@@ -1,0 +1,197 @@
+"""The catalogue over HTTP: one POST route per task, so that each shows its own schema."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import TypeAdapter, ValidationError
+
+from jobs import Task
+from jobs.catalogue import Catalogue
+from service.api.answers import job_location, job_response, json_response, problems
+from service.api.dependencies import BrokerDep, SettingsDep
+from service.api.forms import form_to_json
+from service.api.problems import failing_fields
+from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
+from service.broker.enqueuer import Submission
+from service.errors import (
+    MalformedBody,
+    MediaTypeUnsupported,
+    OptionsInvalid,
+    ParametersInvalid,
+    QueueNotFound,
+)
+from service.settings import Settings
+
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+
+
+def task_routes(catalogue: Catalogue) -> APIRouter:
+    """`GET /tasks`, `GET /tasks/{task}`, and `POST /tasks/<name>` for each task."""
+    router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+    @router.get("", summary="List the tasks", response_model=list[TaskView])
+    async def list_tasks() -> Response:
+        return json_response([_view(task) for task in catalogue])
+
+    @router.get(
+        "/{task}",
+        summary="Show a task",
+        response_model=TaskView,
+        responses=problems(s404="No such task."),
+    )
+    async def show_task(task: str) -> Response:
+        return json_response(_view(catalogue[task]))
+
+    for task in catalogue:
+        _add_submit_route(router, task)
+
+    @router.post("/{task}", include_in_schema=False)
+    async def submit_to_nothing(task: str) -> Response:
+        catalogue[task]  # raises UnknownTask, which lists those there are
+        raise AssertionError("unreachable: each task has a route of its own, before this one")
+
+    return router
+
+
+def parameter_schemas(catalogue: Catalogue) -> dict[str, Any]:
+    """OpenAPI's component schemas for the bodies of all tasks."""
+    return _schemas(catalogue)[1]
+
+
+def _schemas(catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, Any]]:
+    inputs = [(task.name, "validation", task.parameters.adapter) for task in catalogue]
+    by_task, definitions = TypeAdapter.json_schemas(
+        inputs,  # type: ignore[arg-type]  # the mode is a literal, which the list forgets
+        ref_template="#/components/schemas/{model}",
+    )
+    bodies = {name: schema for (name, _mode), schema in by_task.items()}
+    return bodies, definitions.get("$defs", {})
+
+
+def _add_submit_route(router: APIRouter, task: Task[..., Any]) -> None:
+    router.add_api_route(
+        f"/{task.name}",
+        _submit_to(task),
+        methods=["POST"],
+        status_code=HTTPStatus.ACCEPTED,
+        name=f"submit_{task.name}",
+        operation_id=f"submit_{task.name}",
+        summary=task.description.partition("\n")[0] or task.name,
+        description=task.description,
+        response_model=JobView,
+        responses={
+            200: {"model": JobView, "description": "It ended within `wait` seconds."},
+            **problems(
+                s400="The body can't be read.",
+                s404="No such queue.",
+                s413="The body is too large.",
+                s415="Neither JSON nor a form.",
+                s422="The parameters or options are not valid.",
+                s503="Redis is away.",
+            ),
+        },
+        openapi_extra={"requestBody": _request_body(task)},
+    )
+
+
+def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
+    async def submit(
+        request: Request,
+        options: Annotated[SubmitOptions, Query()],
+        broker: BrokerDep,
+        settings: SettingsDep,
+    ) -> Response:
+        submission = Submission(
+            task=task,
+            parameters=await _parameters(request, task),
+            queue=_known_queue(options.queue, settings, broker.catalogue),
+            timeout=options.timeout,
+            result_ttl=options.result_ttl,
+            at_front=options.at_front,
+            at=_moment(options),
+        )
+        job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
+        if options.wait and await broker.ended(job.id, options.wait):
+            job, status = await run_in_threadpool(broker.job, job.id), HTTPStatus.OK
+        response = job_response(job, status)
+        response.headers["Location"] = job_location(request, job.id)
+        return response
+
+    return submit
+
+
+async def _parameters(request: Request, task: Task[..., Any]) -> dict[str, Any]:
+    body, kind = await request.body(), _media_type(request)
+    if kind == FORM:
+        body = form_to_json(body, task.parameters.schema)
+    elif kind != JSON and (kind or body):
+        raise MediaTypeUnsupported(
+            f"{kind or 'A body without a Content-Type'} can't be read. Send {JSON} or {FORM}."
+        )
+    try:
+        return task.parameters.accept(body or b"{}")
+    except ValidationError as error:
+        raise _refusal(error, task) from error
+
+
+def _media_type(request: Request) -> str:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return JSON if kind.endswith("+json") else kind
+
+
+def _refusal(error: ValidationError, task: Task[..., Any]) -> Exception:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return MalformedBody(f"The body is not valid JSON: {first['ctx']['error']}.")
+    rows = failing_fields(error, "body")
+    told = "; ".join(f"{row['field'] or 'body'}: {row['message']}" for row in rows)
+    return ParametersInvalid(
+        f"{told}. GET /tasks/{task.name} shows what it takes.", task=task.name, errors=rows
+    )
+
+
+def _known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> str | None:
+    known = sorted({*settings.queues, *catalogue.queues()})
+    if name is not None and name not in known:
+        raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
+    return name
+
+
+def _moment(options: SubmitOptions) -> datetime | None:
+    """When to queue it; None for at once."""
+    moment = datetime.now(UTC)
+    if options.at is not None and options.delay is not None:
+        raise OptionsInvalid("Give either `delay` or `at`, not both.", errors=[])
+    if options.at is not None:
+        if options.at.year >= datetime.max.year:
+            raise OptionsInvalid("at: this is out of reach.", errors=[])
+        return options.at if options.at > moment else None
+    return moment + timedelta(seconds=options.delay) if options.delay else None
+
+
+def _request_body(task: Task[..., Any]) -> dict[str, Any]:
+    schema = _schemas(Catalogue([task]))[0][task.name]
+    return {
+        "required": bool(task.parameters.schema.get("required")),
+        "content": {JSON: {"schema": schema}, FORM: {"schema": schema}},
+    }
+
+
+def _view(task: Task[..., Any]) -> TaskView:
+    policy = task.policy
+    retry = policy.retry and RetryView(max=policy.retry.max, intervals=policy.retry.intervals())
+    return TaskView(
+        name=task.name,
+        description=task.description,
+        queue=policy.queue,
+        timeout=policy.timeout,
+        retry=retry,
+        result_ttl=policy.result_ttl,
+        failure_ttl=policy.failure_ttl,
+        parameters=task.parameters.schema,
+        result=task.result.schema,
+    )

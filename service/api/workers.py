@@ -1,0 +1,16 @@
+"""Workers over HTTP."""
+
+from fastapi import APIRouter, Response
+
+from service.api.answers import json_response
+from service.api.dependencies import BrokerDep
+from service.api.schemas import WorkerView
+
+router = APIRouter(prefix="/workers", tags=["workers"])
+
+
+@router.get("", summary="List the living workers", response_model=list[WorkerView])
+def list_workers(broker: BrokerDep) -> Response:
+    return json_response(
+        [WorkerView.model_validate(worker) for worker in broker.overview.workers()]
+    )

@@ -1,0 +1,156 @@
+"""What can be done to a job that exists: cancel it, run it again, delete it."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from rq.exceptions import InvalidJobOperation
+from rq.job import Job, JobStatus
+from rq.queue import Queue
+from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegistry
+from rq.utils import as_text, current_timestamp, now, utcformat
+
+from jobs.policy import DEFAULT_FAILURE_TTL
+from service.broker.status import Status, status_of
+from service.errors import JobNotFound, StatusConflict
+
+# Each action decides and acts in one script, since workers move jobs at the same moment. Each
+# answers with the status that it found.
+
+# KEYS: job, queue, scheduled registry, canceled registry
+# ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept
+_CANCEL = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
+        or (status == 'scheduled' and redis.call('ZREM', KEYS[3], ARGV[1]) > 0) then
+    redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', ARGV[3])
+    redis.call('EXPIRE', KEYS[1], ARGV[4])
+    -- RQ never drops anything from this registry
+    redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2] - ARGV[4])
+    redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
+    return 'canceled by this call'
+end
+return status
+"""
+
+# KEYS: job, queue, failed registry, set of queues
+# ARGV: job id, now (RQ's text), retries that it gets again, or ''
+_RETRY = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if status and redis.call('ZREM', KEYS[3], ARGV[1]) > 0 then
+    redis.call('HSET', KEYS[1], 'status', 'queued', 'enqueued_at', ARGV[2],
+        'started_at', '', 'ended_at', '', 'exc_info', '', 'worker_name', '', 'crashes', 0)
+    if ARGV[3] ~= '' then
+        redis.call('HSET', KEYS[1], 'retries_left', ARGV[3])
+    end
+    redis.call('PERSIST', KEYS[1])
+    redis.call('SADD', KEYS[4], KEYS[2])
+    redis.call('RPUSH', KEYS[2], ARGV[1])
+    return 'queued by this call'
+end
+return status
+"""
+
+_DONE = ("canceled by this call", "queued by this call")
+
+
+class JobActions:
+    """Acts on jobs by id. Each raises `JobNotFound`, or `StatusConflict` where it does not fit."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._client = client
+        self._cancel = client.register_script(_CANCEL)
+        self._retry = client.register_script(_RETRY)
+
+    def cancel(self, job_id: str) -> None:
+        """Take a job that does not run yet off its queue, schedule or dependency."""
+        job = self._find(job_id)
+        if status_of(job.get_status(refresh=False)) is Status.WAITING:
+            self._cancel_waiting(job)
+            return
+        queue = self._queue(job)
+        registries = (ScheduledJobRegistry(queue=queue), CanceledJobRegistry(queue=queue))
+        self._act(
+            self._cancel,
+            job_id,
+            keys=[job.key, queue.key, *(registry.key for registry in registries)],
+            args=[job_id, current_timestamp(), utcformat(now()), DEFAULT_FAILURE_TTL],
+            only="Only a job that is queued, scheduled or waiting can be canceled",
+        )
+
+    def retry(self, job_id: str) -> None:
+        """Queue a failed job again, with its parameters and all its retries."""
+        job = self._find(job_id)
+        queue = self._queue(job)
+        self._act(
+            self._retry,
+            job_id,
+            keys=[
+                job.key,
+                queue.key,
+                FailedJobRegistry(queue=queue).key,
+                Queue.redis_queues_keys,
+            ],
+            # The enqueuer lists one interval for each retry, so their number is the policy's.
+            args=[job_id, utcformat(now()), len(job.retry_intervals or []) or ""],
+            only="Only a failed job can be retried",
+        )
+
+    def delete(self, job_id: str) -> None:
+        """Remove a job and its result for good. One that runs has to end first."""
+        job = self._find(job_id)
+        if job.get_status(refresh=False) == JobStatus.STARTED:
+            raise _conflict(Status.RUNNING, "A running job can't be deleted; wait until it ends")
+        job.delete()
+
+    def retry_failed(self) -> list[str]:
+        """Queue every failed job again, on every queue; return their ids."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for queue in Queue.all(connection=self._client, serializer="json"):
+                pipe.zrange(FailedJobRegistry(queue=queue).key, 0, -1)
+            failed = [as_text(job_id) for ids in pipe.execute() for job_id in ids]
+        retried = []
+        for job_id in failed:
+            with contextlib.suppress(JobNotFound, StatusConflict):  # expired, or retried meanwhile
+                self.retry(job_id)
+                retried.append(job_id)
+        return retried
+
+    def _find(self, job_id: str) -> Job:
+        fields = self._client.hgetall(Job.key_for(job_id))
+        if not fields or b"data" not in fields:
+            raise JobNotFound(job_id)
+        job = Job(connection=self._client, serializer="json")
+        job._id = job_id
+        job.restore(fields)
+        return job
+
+    def _queue(self, job: Job) -> Queue:
+        return Queue(job.origin, connection=self._client, serializer="json")
+
+    def _act(
+        self,
+        script: Callable[..., Any],
+        job_id: str,
+        *,
+        keys: list[str],
+        args: list[Any],
+        only: str,
+    ) -> None:
+        found = script(keys=keys, args=args)
+        if found is None:
+            raise JobNotFound(job_id)
+        if as_text(found) not in _DONE:
+            raise _conflict(status_of(JobStatus(as_text(found))), only)
+
+    def _cancel_waiting(self, job: Job) -> None:
+        try:
+            job.cancel()
+        except InvalidJobOperation as error:
+            raise _conflict(Status.CANCELED, "It was canceled already") from error
+        self._client.expire(job.key, DEFAULT_FAILURE_TTL)
+
+
+def _conflict(status: Status, only: str) -> StatusConflict:
+    return StatusConflict(f"{only}; this one is {status}.", job_status=status)

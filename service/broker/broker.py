@@ -1,0 +1,84 @@
+"""The web side's way to Redis, in one object: submit, read, act, look around."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Self
+
+import redis
+import redis.asyncio
+from rq.job import Job, JobStatus
+from rq.utils import as_text
+
+from jobs.catalogue import Catalogue
+from service.broker.actions import JobActions
+from service.broker.connection import connect, connect_async, redis_url
+from service.broker.enqueuer import Enqueuer
+from service.broker.listing import JobListing
+from service.broker.overview import Overview
+from service.broker.records import JobReader, JobRecord
+from service.broker.status import status_of
+from service.errors import JobNotFound
+from service.settings import Settings
+
+FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks at a job that is waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """`enqueuer` and `finished` are for the event loop, the rest blocks and is for threads."""
+
+    client: "redis.Redis"
+    async_client: "redis.asyncio.Redis"
+    enqueuer: Enqueuer
+    reader: JobReader
+    listing: JobListing
+    actions: JobActions
+    overview: Overview
+    catalogue: Catalogue = field(repr=False)
+
+    @classmethod
+    def open(cls, settings: Settings, catalogue: Catalogue) -> Self:
+        """Make the clients; they connect when first used."""
+        url = redis_url(settings)
+        client, async_client = connect(url), connect_async(url)
+        reader = JobReader(client, catalogue)
+        return cls(
+            client=client,
+            async_client=async_client,
+            enqueuer=Enqueuer(async_client),
+            reader=reader,
+            listing=JobListing(client, reader),
+            actions=JobActions(client),
+            overview=Overview(client),
+            catalogue=catalogue,
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self.async_client.aclose()
+        self.client.close()
+
+    def job(self, job_id: str) -> JobRecord:
+        """Raises `JobNotFound`."""
+        (record,) = self.reader.read([job_id])
+        if record is None:
+            raise JobNotFound(job_id)
+        return record
+
+    async def ended(self, job_id: str, seconds: float) -> bool:
+        """Wait until the job has ended, or for this long; say whether it has.
+
+        Raises `JobNotFound`.
+        """
+        loop = asyncio.get_running_loop()
+        until, look = loop.time() + seconds, FIRST_LOOK
+        while True:
+            status = await self.async_client.hget(Job.key_for(job_id), "status")
+            if status is None:
+                raise JobNotFound(job_id)
+            if status_of(JobStatus(as_text(status))).is_final:
+                return True
+            if loop.time() >= until:
+                return False
+            await asyncio.sleep(min(look, max(until - loop.time(), 0)))
+            look = min(look * 1.3, LONGEST_LOOK)

@@ -1,0 +1,42 @@
+"""One word for where a job stands, for each of RQ's."""
+
+from enum import StrEnum
+
+from rq.job import JobStatus
+
+
+class Status(StrEnum):
+    """A job's status as callers see it."""
+
+    QUEUED = "queued"  #: on its queue; the next free worker takes it
+    SCHEDULED = "scheduled"  #: for a later time, given or that of its next retry
+    WAITING = "waiting"  #: on another job, or for a place under a concurrency limit
+    RUNNING = "running"  #: a worker runs it
+    FINISHED = "finished"  #: it returned; the result is kept for its result_ttl
+    FAILED = "failed"  #: it raised, timed out or was abandoned, and is not retried by itself
+    CANCELED = "canceled"  #: stopped by request, before or while it ran
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job stays as it is unless somebody acts."""
+        return self in (Status.FINISHED, Status.FAILED, Status.CANCELED)
+
+
+_OF_RQ = {
+    JobStatus.CREATED: Status.WAITING,  # saved, and not (yet) put on any list
+    JobStatus.QUEUED: Status.QUEUED,
+    JobStatus.FINISHED: Status.FINISHED,
+    JobStatus.FAILED: Status.FAILED,
+    JobStatus.STARTED: Status.RUNNING,
+    JobStatus.DEFERRED: Status.WAITING,
+    JobStatus.SCHEDULED: Status.SCHEDULED,
+    JobStatus.STOPPED: Status.CANCELED,  # RQ's word for canceled while it ran
+    JobStatus.CANCELED: Status.CANCELED,
+    JobStatus.RATE_LIMITED: Status.WAITING,
+    JobStatus.READY_TO_ENQUEUE: Status.WAITING,  # its dependency is met; about to be queued
+}
+
+
+def status_of(rq: JobStatus) -> Status:
+    """What a caller is told for RQ's own status."""
+    return _OF_RQ[rq]

@@ -1,0 +1,152 @@
+"""Commands about jobs. They speak to Redis directly, so they work without the API."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import click
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from jobs.catalogue import Catalogue
+from jobs.text import fields_to_json
+from service.broker.broker import Broker
+from service.broker.enqueuer import Submission
+from service.broker.records import JobRecord
+from service.broker.status import Status
+from service.cli.output import job_as_json, job_as_text, progress_line
+from service.errors import ParametersInvalid, RedisAway
+from service.settings import Settings
+
+LOOK_INTERVAL = 0.2  # seconds between updates of the display while waiting
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+@click.command()
+@click.argument("task")
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--wait", is_flag=True, help="Wait until it has ended; status 1 if it failed.")
+@click.option("--delay", type=click.FloatRange(min=0), help="Seconds until it is queued.")
+@click.option("--queue", help="Another queue than the task's own.")
+@click.option("--timeout", type=click.IntRange(min=1), help="Seconds an execution may take.")
+@click.option("--at-front", is_flag=True, help="Put it at the front of its queue.")
+@as_json_option
+def submit(
+    task: str,
+    parameters: tuple[str, ...],
+    wait: bool,
+    delay: float | None,
+    queue: str | None,
+    timeout: int | None,
+    at_front: bool,
+    as_json: bool,
+) -> int:
+    """Submit TASK with its parameters; lists repeat their KEY."""
+    with _broker() as broker:
+        submission = Submission(
+            task=broker.catalogue[task],
+            parameters=_parameters(broker.catalogue, task, parameters),
+            queue=queue,
+            timeout=timeout,
+            at_front=at_front,
+            at=datetime.now(UTC) + timedelta(seconds=delay) if delay else None,
+        )
+        job = asyncio.run(_submit(broker, submission, wait=wait))
+    return _show(job, as_json, failed_is_error=wait)
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@as_json_option
+def status(job_id: str, as_json: bool) -> int:
+    """Show how a job does."""
+    with _broker() as broker:
+        return _show(broker.job(job_id), as_json)
+
+
+@click.command()
+@click.argument("job_id", metavar="[ID]", required=False)
+@click.option("--failed", is_flag=True, help="All failed jobs.")
+@as_json_option
+def retry(job_id: str | None, failed: bool, as_json: bool) -> int:
+    """Run a failed job again, or with --failed all of them."""
+    if (job_id is None) != failed:
+        raise click.UsageError("Give either the ID of a job, or --failed.")
+    with _broker() as broker:
+        if job_id is not None:
+            broker.actions.retry(job_id)
+            return _show(broker.job(job_id), as_json)
+        job_ids = broker.actions.retry_failed()
+    click.echo(json.dumps({"retried": job_ids}) if as_json else f"{len(job_ids)} queued again")
+    return 0
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@as_json_option
+def cancel(job_id: str, as_json: bool) -> int:
+    """Cancel a job that does not run yet."""
+    with _broker() as broker:
+        broker.actions.cancel(job_id)
+        return _show(broker.job(job_id), as_json)
+
+
+@contextmanager
+def _broker() -> Iterator[Broker]:
+    settings = Settings.load()
+    broker = Broker.open(settings, Catalogue.load(settings.tasks))
+    try:
+        yield broker
+    except RedisError as error:
+        raise RedisAway(f"Redis does not answer: {error}. Is `paddock up` running?") from error
+    finally:
+        broker.client.close()
+
+
+def _parameters(catalogue: Catalogue, task: str, given: tuple[str, ...]) -> dict[str, object]:
+    split = [pair.partition("=") for pair in given]
+    if wrong := [key for key, equals, _ in split if not equals]:
+        raise click.UsageError(f"Parameters are given as KEY=VALUE; {wrong[0]!r} has no '='.")
+    parameters = catalogue[task].parameters
+    try:
+        body = fields_to_json([(key, value) for key, _, value in split], parameters.schema)
+        return parameters.accept(body)
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors()]
+        raise ParametersInvalid(f"{task}: {'; '.join(told)}") from error
+    except ValueError as error:
+        raise ParametersInvalid(f"{task}: {error}") from error
+
+
+async def _submit(broker: Broker, submission: Submission, *, wait: bool) -> JobRecord:
+    try:
+        job = await broker.enqueuer.submit(submission)
+        return await _watch(broker, job) if wait else job
+    finally:
+        await broker.async_client.aclose()
+
+
+async def _watch(broker: Broker, job: JobRecord) -> JobRecord:
+    """Show how the job does until it has ended; plain lines where stderr is no terminal."""
+    console = Console(stderr=True)
+    with console.status(progress_line(job)) as display:
+        shown = job.status
+        while not await broker.ended(job.id, LOOK_INTERVAL):
+            job = await asyncio.to_thread(broker.job, job.id)
+            display.update(progress_line(job))
+            if job.status is not shown and not console.is_terminal:
+                click.echo(f"{job.id} {job.status}", err=True)
+            shown = job.status
+    return broker.job(job.id)
+
+
+def _show(job: JobRecord, as_json: bool, *, failed_is_error: bool = False) -> int:
+    click.echo(job_as_json(job) if as_json else job_as_text(job))
+    sys.stdout.flush()
+    ended_badly = job.status in (Status.FAILED, Status.CANCELED)
+    return 1 if failed_is_error and ended_badly else 0

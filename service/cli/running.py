@@ -1,0 +1,251 @@
+"""Commands that run something: up, serve, work; and check, which tells whether they would."""
+
+import contextlib
+import fcntl
+import json
+import os
+import smtplib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from redis.exceptions import BusyLoadingError, RedisError
+
+from jobs.catalogue import Catalogue
+from jobs.mail import MailServer
+from service.broker.connection import check_suitable, connect, redis_url, without_password
+from service.broker.embedded import last_words, server_command
+from service.errors import AlreadyRunning, PaddockError, ServerFailed, SettingsInvalid
+from service.settings import Settings
+from service.supervisor import Program, Supervisor
+
+BACKLOG = 2048  # connections that may wait to be accepted
+
+
+@click.command()
+@click.option("--host", help="Address the API listens on (PADDOCK_HOST).")
+@click.option("--port", type=int, help="Port of the API; 0 takes a free one (PADDOCK_PORT).")
+@click.option("--workers", type=int, help="Worker processes (PADDOCK_WORKERS).")
+def up(host: str | None, port: int | None, workers: int | None) -> int:
+    """Run everything on this machine: Redis, the API, workers, scheduler, dashboard."""
+    settings = Settings.load(host=host, port=port, workers=workers)
+    catalogue = Catalogue.load(settings.tasks)
+    with _only_one(settings.data_dir), Supervisor(settings.shutdown_grace) as supervisor:
+        try:
+            if settings.redis_url is None and not _start_server(settings, supervisor):
+                return 0
+            _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
+            with _listen(settings) as listener:
+                supervisor.start([_api(settings, listener), *_workers(settings, settings.workers)])
+                if supervisor.wait_until(lambda: _accepts(listener)):
+                    click.echo(_banner(settings, catalogue, listener))
+                return supervisor.run()
+        except subprocess.CalledProcessError as refused:
+            raise ServerFailed(f"{refused.cmd} refused to run; its message is above") from refused
+
+
+@click.command()
+@click.option("--host", help="Address to listen on (PADDOCK_HOST).")
+@click.option("--port", type=int, help="Port to listen on (PADDOCK_PORT).")
+@click.option("--fd", type=int, hidden=True, help="A socket that listens already.")
+def serve(host: str | None, port: int | None, fd: int | None) -> int:
+    """Run the API alone."""
+    import uvicorn  # here and below: the other commands need no web server
+
+    from service.api.app import create_app
+
+    settings = Settings.load(host=host, port=port)
+    app = create_app(settings)
+    _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
+    with socket.socket(fileno=fd) if fd is not None else _listen(settings) as listener:
+        if fd is None:
+            click.echo(f"Paddock's API listens on {_address(listener)}")
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+@click.command()
+@click.option("--count", type=click.IntRange(min=1), help="Processes (PADDOCK_WORKERS).")
+@click.option("--queues", help="Queues, comma-separated, in order of priority (PADDOCK_QUEUES).")
+def work(count: int | None, queues: str | None) -> int:
+    """Run workers alone, each started again when it dies."""
+    settings = Settings.load(queues=queues, workers=count)
+    Catalogue.load(settings.tasks)
+    if settings.workers == 0:
+        raise SettingsInvalid("PADDOCK_WORKERS is 0: there would be nothing to run.")
+    _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
+    with Supervisor(settings.shutdown_grace) as supervisor:
+        supervisor.start(_workers(settings, settings.workers))
+        return supervisor.run()
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def check(as_json: bool) -> int:
+    """Show the settings in force and try the connections; exit status 2 if something is wrong."""
+    settings = Settings.load()
+    catalogue = Catalogue.load(settings.tasks)
+    report: dict[str, Any] = {
+        "settings": json.loads(settings.model_dump_json()),
+        "tasks": [task.name for task in catalogue],
+        "redis": without_password(redis_url(settings)),
+        "redis_state": _redis_state(settings),
+        "mail": _mail_state(),
+    }
+    if as_json:
+        click.echo(json.dumps(report))
+        return 0
+    for name, value in report.pop("settings").items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        click.echo(f"PADDOCK_{name.upper()} = {'' if shown is None else shown}")
+    for name, value in report.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        click.echo(f"{name.replace('_', ' ')}: {shown}")
+    return 0
+
+
+@contextlib.contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder. The lock goes with the process, however that ends."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        holder: IO[str] = (data_dir / "paddock.lock").open("a+")
+    except OSError as error:
+        raise SettingsInvalid(f"PADDOCK_DATA_DIR can't be used: {error}") from error
+    with holder:
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder.seek(0)
+            raise AlreadyRunning(
+                f"Paddock runs already on {data_dir} (process {holder.read().strip()}). Stop that "
+                "one first, or give this one a PADDOCK_DATA_DIR of its own."
+            ) from None
+        holder.truncate(0)
+        holder.write(str(os.getpid()))
+        holder.flush()
+        yield
+
+
+def _start_server(settings: Settings, supervisor: Supervisor) -> bool:
+    """Start the embedded Redis and wait until it has loaded its data; False if told to stop."""
+    command = server_command(settings.data_dir, settings.redis_server)
+    server = Program("Redis", command, {})
+    client = connect(redis_url(settings))
+    supervisor.start([server])
+
+    def answers() -> bool:
+        if not server.is_running:
+            raise ServerFailed(f"Redis did not start:\n{last_words(settings.data_dir)}")
+        try:
+            return bool(client.ping())
+        except BusyLoadingError:
+            return False  # for as long as it takes
+        except RedisError:
+            return False
+
+    return supervisor.wait_until(answers)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsInvalid(
+            f"PADDOCK_PORT: can't listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "PADDOCK_PORT=0 takes a free one."
+        ) from error
+
+
+def _api(settings: Settings, listener: socket.socket) -> Program:
+    fd = listener.fileno()
+    command = [sys.executable, "-m", "service.cli", "serve", "--fd", str(fd)]
+    return Program("the API", command, settings.environment(), (fd,))
+
+
+def _workers(settings: Settings, count: int) -> list[Program]:
+    command = [sys.executable, "-m", "worker"]
+    names = [f"worker {number}" for number in range(1, count + 1)]
+    return [Program(name, command, settings.environment()) for name in names]
+
+
+def _accepts(listener: socket.socket) -> bool:
+    """Whether the API answers; its socket accepts connections before it does."""
+    host, port = listener.getsockname()[:2]
+    request = f"GET /health/live HTTP/1.0\r\nHost: {'localhost'}\r\n\r\n"
+    try:
+        with socket.create_connection((_reachable(host), port), timeout=0.5) as connection:
+            connection.sendall(request.encode())
+            return connection.recv(16).startswith(b"HTTP/")
+    except OSError:
+        return False
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _banner(settings: Settings, catalogue: Catalogue, listener: socket.socket) -> str:
+    address = _address(listener)
+    return "\n".join(
+        [
+            "Paddock is up. Ctrl-C stops it; accepted jobs are kept.",
+            f"  API        {address}  (docs: {address}/docs)",
+            f"  dashboard  {address}/dashboard/",
+            f"  Redis      {without_password(redis_url(settings))}",
+            f"  workers    {settings.workers} on {', '.join(settings.queues)}",
+            f"  tasks      {', '.join(task.name for task in catalogue)}",
+        ]
+    )
+
+
+def _tolerance(settings: Settings) -> dict[str, bool]:
+    return {"allow_volatile": settings.allow_volatile}
+
+
+def _tell(remarks: list[str]) -> None:
+    for remark in remarks:
+        click.echo(f"paddock: Redis: {remark}", err=True)
+
+
+def _redis_state(settings: Settings) -> str:
+    client = connect(redis_url(settings))
+    try:
+        client.ping()
+    except RedisError as error:
+        if settings.redis_url is None:
+            return "not running; `paddock up` starts it"
+        raise SettingsInvalid(f"PADDOCK_REDIS_URL: {error}") from error
+    try:
+        remarks = check_suitable(client, **_tolerance(settings))
+    except PaddockError as error:
+        raise SettingsInvalid(f"PADDOCK_REDIS_URL: {error}") from error
+    return "; ".join(["running", *remarks])
+
+
+def _mail_state() -> str:
+    try:
+        server = MailServer.configured()
+        if server is None:
+            return "no PADDOCK_SMTP_URL; mails are written to the outbox folder"
+        connection = smtplib.SMTP_SSL if server.tls else smtplib.SMTP
+        with connection(server.host, server.port, timeout=5) as smtp:
+            smtp.noop()
+    except (ValueError, OSError, smtplib.SMTPException) as error:
+        raise SettingsInvalid(f"PADDOCK_SMTP_URL: {error}") from error
+    return f"{server.host}:{server.port} answers"
