@@ -1,0 +1,139 @@
+"""A real Redis for every test that wants one, and real workers: nothing here stands in for them."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from starlette.testclient import TestClient
+
+from jobs.catalogue import Catalogue
+from service.api.app import create_app
+from service.broker.connection import connect
+from service.broker.embedded import server_command, socket_url
+from service.settings import Settings
+
+TASKS = ("jobs", "tests.sample_tasks")
+PATIENCE = 30.0  # seconds until a test that waits for something gives up; a bound, no measure
+ROOT = Path(__file__).parent.parent
+
+
+def eventually(holds: Callable[[], object], seconds: float = PATIENCE) -> object:
+    """What `holds()` returns as soon as it is true; fails the test where it never is."""
+    until = time.monotonic() + seconds
+    while not (value := holds()):
+        assert time.monotonic() < until, f"still not true after {seconds} s"
+        time.sleep(0.02)
+    return value
+
+
+class RedisServer:
+    """The embedded server, on a folder of its own, to be killed and started again at will."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir, self.url = data_dir, socket_url(data_dir)
+        self.client = connect(self.url)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = os.environ.get("PADDOCK_REDIS_SERVER") or None
+        self.process = subprocess.Popen(server_command(self.data_dir, program))
+        eventually(self._answers)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RedisServer]:
+    # Not pytest's tmp_path: a socket's path has to be short.
+    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
+        running = RedisServer(Path(folder))
+        running.start()
+        yield running
+        running.client.close()
+        running.kill()
+
+
+@pytest.fixture
+def redis_url(server: RedisServer) -> str:
+    """An empty Redis."""
+    server.client.flushall()
+    return server.url
+
+
+@pytest.fixture
+def connection(redis_url: str) -> Iterator[redis.Redis]:
+    client = connect(redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    return Catalogue.load(TASKS)
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_url, data_dir=tmp_path, tasks=TASKS, workers=1)
+
+
+@pytest.fixture
+def api(settings: Settings, catalogue: Catalogue) -> Iterator[TestClient]:
+    """The API in this process, on a real Redis, without workers."""
+    app = create_app(settings, catalogue)
+    with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False) as client:
+        yield client
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(settings: Settings) -> Iterator[Start]:
+    """Start a process that finds these settings in its environment; all are killed at the end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_process(*command: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | settings.environment() | environment,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start_process
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, 9)
+        process.wait()
+
+
+@pytest.fixture
+def start_worker(start: Start, connection: redis.Redis) -> Start:
+    """Start a worker of ours, and wait until it listens."""
+
+    def start_one(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        before = connection.scard("rq:workers")
+        process = start(sys.executable, "worker.py", *arguments, **environment)
+        eventually(lambda: connection.scard("rq:workers") > before)
+        return process
+
+    return start_one
