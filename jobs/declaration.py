@@ -144,15 +144,21 @@ def job(
 
 def _refuse_what_workers_cannot_call(function: Any) -> None:
     if not inspect.isfunction(function):
-        where = sys._getframe(2)  # the line that holds the decorator: there is no function to name
         raise DeclarationError(
-            f"{where.f_code.co_filename}:{where.f_lineno}: @job goes on a plain function, "
-            f"this is {function!r}"
+            f"{_declaring_line()}: @job goes on a plain function, this is {function!r}"
         )
     if "<locals>" in function.__qualname__ or "." in function.__qualname__:
         _refuse(function, "workers import tasks by name; move it to the top level of its module")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         _refuse(function, "a generator has no single result; return a value instead of yielding")
+
+
+def _declaring_line() -> str:
+    """Where `@job` stands, for what is no function and so can't tell by itself."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _refuse(

@@ -35,7 +35,8 @@ class Parameters:
         hints = typing.get_type_hints(function, include_extras=True)
         fields: JSONObject = {"__annotations__": {}, "__module__": function.__module__}
         for name, parameter in self._signature.parameters.items():
-            fields["__annotations__"][name] = _annotation(parameter, hints)
+            hint = fields["__annotations__"][name] = _annotation(parameter, hints)
+            _adapter(hint, f"its parameter {name}")  # alone first, so that it can be named
             if parameter.default is not parameter.empty:
                 fields[name] = Field(default=parameter.default)
         title = "".join(part.title() for part in function.__name__.split("_")) + "Parameters"
@@ -112,7 +113,7 @@ def _adapter(of: Any, what: str) -> TypeAdapter[Any]:
         adapter.json_schema()
         adapter.json_schema(mode="serialization")
     except (PydanticUserError, PydanticSerializationError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise TypeError(f"JSON can't carry {what}: {reason}") from error
     return adapter
 

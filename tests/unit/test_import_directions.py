@@ -1,0 +1,80 @@
+"""Imports point one way: api → broker → jobs, worker → execution → jobs."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# What the modules below each path must not import, and why nobody should want to.
+FORBIDDEN = {
+    "jobs": ["service", "worker", "fastapi", "starlette"],
+    "service/broker": ["service.api", "service.execution", "service.cli", "worker", "fastapi"],
+    "service/execution": ["service.api", "service.broker", "service.cli", "worker", "fastapi"],
+    "service/api": ["service.execution", "service.cli", "worker", "redis_sentinel_url"],
+    "service/settings.py": ["service.api", "service.broker", "service.execution", "rq", "redis"],
+    "service/errors.py": ["service.settings", "service.api", "service.broker", "fastapi", "rq"],
+    "service/supervisor.py": ["service.api", "service.broker", "rq", "redis", "fastapi"],
+    "worker.py": ["service.api", "service.cli", "fastapi", "starlette"],
+}
+
+# RQ is known to the broker and to the workers. The dashboard mends RQ's own web page.
+KNOW_RQ = ("service/broker", "service/execution", "service/api/dashboard", "worker.py")
+
+
+def _modules() -> list[Path]:
+    folders = [ROOT / "service", ROOT / "jobs"]
+    return [ROOT / "worker.py", *(path for folder in folders for path in folder.rglob("*.py"))]
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("below", FORBIDDEN)
+def test_nothing_imports_against_the_direction(below: str) -> None:
+    modules = [path for path in _modules() if path.is_relative_to(ROOT / below)]
+    assert modules
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules
+        for name in _imports(path)
+        if any(_within(name, package) for package in FORBIDDEN[below])
+    ]
+    assert not wrong
+
+
+def test_rq_is_known_to_the_broker_and_the_workers_only() -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in _modules()
+        if not any(path.is_relative_to(ROOT / known) for known in KNOW_RQ)
+        and any(_within(name, "rq") for name in _imports(path))
+    ]
+    # A task that must not be retried tells RQ so; it imports RQ then and not before.
+    assert wrong == ["jobs/declaration.py"]
+
+
+def test_a_worker_never_loads_the_web_framework() -> None:
+    script = "import sys, worker; print('fastapi' in sys.modules, 'starlette' in sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert out.stdout.split() == ["False", "False"]
+
+
+def test_no_module_is_a_junk_drawer() -> None:
+    assert not [path for path in _modules() if path.stem in ("utils", "helpers", "common")]
