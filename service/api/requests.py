@@ -1,4 +1,4 @@
-"""What is done to every request: it gets an id, and its body may not be larger than allowed."""
+"""What is done to every request: an id and safe headers, and a limit to its body."""
 
 import re
 import uuid
@@ -9,6 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.problems import problem_response
 from service.errors import BodyTooLarge
 
+# No page of ours is shown in another site's frame (clickjacking), nor any answer taken for a type
+# that it does not claim.
+_SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+}
 _USABLE_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
 
 
@@ -27,7 +34,7 @@ class RequestId:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                MutableHeaders(scope=message).update(_SAFE_HEADERS | {"X-Request-ID": request_id})
             await send(message)
 
         await self._app(scope, receive, send_with_id)

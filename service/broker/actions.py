@@ -82,6 +82,9 @@ class JobActions:
     def retry(self, job_id: str) -> None:
         """Queue a failed job again, with its parameters and all its retries."""
         job = self._find(job_id)
+        if job.has_rate_limit and status_of(job.get_status(refresh=False)) is Status.FAILED:
+            job.requeue()  # RQ's own, which has it wait for a place under its limit
+            return
         queue = self._queue(job)
         self._act(
             self._retry,

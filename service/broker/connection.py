@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 import redis.asyncio
@@ -43,12 +44,16 @@ def connect_async(url: str) -> "redis.asyncio.Redis":
 
 
 def without_password(url: str) -> str:
-    """The same URL, fit to be printed."""
-    head, at, tail = url.rpartition("@")
-    if not at:
-        return url
-    scheme, _, _credentials = head.partition("://")
-    return f"{scheme}://***@{tail}"
+    """The same URL, fit to be printed: redis-py takes passwords before the @ and in the query."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")
+    shown = f"***@{place[2]}" if place[1] else parts.netloc
+    query = [
+        (name, "***" if name in ("password", "username") else value)
+        for name, value in parse_qsl(parts.query)
+    ]
+    text = urlencode(query, safe="*/:")
+    return f"{parts.scheme}://{shown}{parts.path}{f'?{text}' if text else ''}"
 
 
 @dataclass(frozen=True, slots=True)
