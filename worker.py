@@ -3,19 +3,21 @@
     python worker.py --queues cpu,mail      what `paddock work` starts, one process a core
     rq worker -w worker.Worker -S json cpu  the same worker under RQ's own command
 
-It forks a horse for each job, as RQ does; tasks are imported before the fork. What it takes it
-takes with `claim`, what dies it brings back with `recovery`, and due jobs move by `scheduler`.
+It takes a job (`claim`), has a forked horse run it (`stable`, `watch`), records how that ended
+(`settlement`), and between jobs brings back what others left behind (`housekeeping`). Tasks are
+imported before the fork. Due jobs are moved by a process of their own (`scheduler`).
 """
 
 import argparse
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 from redis.client import Pipeline
@@ -26,7 +28,6 @@ from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
 from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
-from rq.timeouts import JobTimeoutException
 from rq.utils import now
 from rq.worker import DequeueStrategy, WorkerStatus
 from rq.worker_registration import register
@@ -35,18 +36,24 @@ from jobs.catalogue import Catalogue
 from jobs.errors import TaskError
 from service.broker.connection import connect, redis_url
 from service.errors import PaddockError
-from service.execution.claim import EXECUTION_TTL, Claim, Claimer
+from service.execution.channel import Channel
+from service.execution.claim import EXECUTION_TTL, Claim, Claimer, Suspended
 from service.execution.doorbell import Doorbell
-from service.execution.fence import TaskQueue, fenced
-from service.execution.horse import Horse, die_with_parent
+from service.execution.horse import run_horse
 from service.execution.housekeeping import Housekeeper
+from service.execution.orders import Orders
+from service.execution.outcome import Outcome
 from service.execution.scheduler import Scheduler
+from service.execution.settlement import Settler
+from service.execution.stable import Stable
+from service.execution.watch import Watch
 from service.settings import Settings
 
 HEARTBEAT = 3  # seconds between a worker's signs of life
 LEASE = 10  # seconds without one until its jobs are given to others
-OVERDUE = 10  # seconds past its timeout that a job gets to react, before it is killed
-LONGEST_RECONNECT_WAIT = 4.0  # seconds
+UPKEEP_INTERVAL = 2.0  # seconds between looks around, for what others left behind
+SUSPENDED_LOOK = 1.0  # seconds between looks whether work may go on
+LONGEST_RECONNECT_WAIT = 2.0  # seconds
 
 
 class Worker(RQWorker):
@@ -55,7 +62,6 @@ class Worker(RQWorker):
     Whatever serializer, job class and intervals RQ's command line passes, Paddock's own are used.
     """
 
-    log_result_lifespan = False
     _interruptible = False  # whether SIGTERM may leave what is going on, as it waits only
 
     def __init__(
@@ -63,6 +69,7 @@ class Worker(RQWorker):
         queues: str | Queue | Sequence[str] | Sequence[Queue],
         name: str | None = None,
         connection: "redis.Redis | None" = None,
+        settings: Settings | None = None,
         catalogue: Catalogue | None = None,
         **stock: Any,
     ) -> None:
@@ -70,18 +77,18 @@ class Worker(RQWorker):
         names = [queue.name if isinstance(queue, Queue) else queue for queue in listed]
         if connection is None and isinstance(listed[0], Queue):
             connection = listed[0].connection
-        catalogue = catalogue or Catalogue.load(Settings.load().tasks)
-        stock |= {
-            "serializer": "json",
-            "job_class": fenced(catalogue),
-            "queue_class": TaskQueue,
-            "worker_ttl": LEASE,
-        }
+        stock |= {"serializer": "json", "job_class": Job, "queue_class": Queue, "worker_ttl": LEASE}
         stock.pop("default_worker_ttl", None)
         super().__init__(names, name=name, connection=connection, **stock)
+        self._settings = settings or Settings.load()
+        self._catalogue = catalogue or Catalogue.load(self._settings.tasks)
+        self._upkeep_due = 0.0
+        self._orders = Orders()
         self._claimer = Claimer(self.connection, self.name)
-        self._house = Housekeeper(self.connection, self.queues, self.job_class, LEASE)
+        self._settler = Settler(self.connection, self.name, socket.gethostname())
+        self._house = Housekeeper(self.connection, self.queues, LEASE)
         self._bell = Doorbell(self.connection, [queue.key for queue in self.queues])
+        self._stable = Stable(self._run_horse)
 
     # The loop
 
@@ -120,12 +127,10 @@ class Worker(RQWorker):
 
     def _next_job(self, burst: bool, max_idle_time: int | None) -> tuple[Job, Queue] | None:
         """The next job, waiting for one; None where there is none to wait for."""
-        idle_since, wait = time.monotonic(), 0.5
+        idle_since, wait = time.monotonic(), 0.2
         while True:
             try:
-                self._show_idle(burst)
-                self._ensure_scheduler()
-                self._house.keep()
+                self._keep_up()
                 if self._stop_requested:
                     return None
                 if claimed := self._claimer.claim(self._ordered_queues):
@@ -135,18 +140,44 @@ class Worker(RQWorker):
                 if max_idle_time and time.monotonic() - idle_since > max_idle_time:
                     self.log.info("Worker %s: idle for %s s, quitting", self.name, max_idle_time)
                     return None
-                with self._stoppable():
-                    self._bell.wait(HEARTBEAT)
-                wait = 0.5
-            except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+                self._rest()
+                wait = 0.2
+            except Suspended:
+                if burst:
+                    return None
+                self._sit_out()
+            except (redis.ConnectionError, redis.TimeoutError) as error:
                 self.log.warning("Worker %s: Redis is away (%s)", self.name, error)
                 with self._stoppable():
                     time.sleep(wait)
                 wait = min(wait * 2, LONGEST_RECONNECT_WAIT)
                 self._house.was_cut_off()
 
+    def _keep_up(self) -> None:
+        """What is to be done now and then, also while one short job follows another."""
+        if time.monotonic() >= self._upkeep_due:
+            self.heartbeat()
+            self._ensure_scheduler()
+            self._house.keep()
+            self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
+
+    def _sit_out(self) -> None:
+        if self._state != WorkerStatus.SUSPENDED:
+            self.log.info("Worker %s: suspended, `rq resume` has it go on", self.name)
+            self.set_state(WorkerStatus.SUSPENDED)
+        with self._stoppable():
+            time.sleep(SUSPENDED_LOOK)
+
+    def _rest(self) -> None:
+        """Nothing to do: say so, have a horse ready, and wait for the bell."""
+        if self._state != WorkerStatus.IDLE:
+            self.set_state(WorkerStatus.IDLE)
+        self._stable.prepare()
+        with self._stoppable():
+            self._bell.wait(UPKEEP_INTERVAL)
+
     def _take(self, claimed: Claim) -> tuple[Job, Queue]:
-        job = self.job_class(claimed.job_id, connection=self.connection, serializer="json")
+        job = Job(claimed.job_id, connection=self.connection, serializer="json")
         job.restore(claimed.fields)
         execution = Execution(claimed.execution_id, job.id, self.connection, self.name)
         execution._job = job
@@ -158,15 +189,78 @@ class Worker(RQWorker):
         )
         return job, claimed.queue
 
-    def _show_idle(self, burst: bool) -> None:
-        self.check_for_suspension(burst)  # sends a heartbeat, too
-        if self._state != WorkerStatus.IDLE:
-            self.set_state(WorkerStatus.IDLE)
+    # One job
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Have a horse run it, and record how that ended."""
+        (execution,) = self.executions.values()
+        task = self._catalogue.at(_function(job))
+        shared = task is not None and task.policy.isolation == "shared"
+        horse = self._stable.give(job, execution.id, shared=shared)
+        self._stable.prepare()  # the next one, while this one runs
+        watch = Watch(
+            job=job,
+            task=task,
+            horse=horse,
+            orders=self._orders,
+            timeout_grace=self._settings.timeout_grace,
+            beat=lambda: self._keep_alive(job, execution),
+            heartbeat=HEARTBEAT,
+        )
+        outcome = watch.until_ended()
+        self._stable.take_back(horse, shared=shared)
+        self._orders.forget(job.id)
+        self._settle(queue, job, execution, outcome)
+        self.executions.pop(execution.id, None)
+
+    def _run_horse(self, channel: Channel) -> NoReturn:
+        """In the child."""
+        self._is_horse = True
+        os.environ["RQ_WORKER_ID"] = self.name
+        run_horse(channel, self._catalogue, self._job_in_horse)
+
+    def _job_in_horse(self, header: dict[str, Any], data: bytes) -> Job:
+        os.environ["RQ_JOB_ID"] = header["id"]
+        job = Job(header["id"], connection=self.connection, serializer="json")
+        job.data, job.origin, job.timeout = data, header["queue"], header["timeout"]
+        job.description, job.worker_name = header["description"], self.name
+        job.meta = job.serializer.loads(header["meta"].encode()) if header["meta"] else {}
+        return job
+
+    def _keep_alive(self, job: Job, execution: Execution) -> None:
+        self._ensure_scheduler()
+        try:
+            with self.connection.pipeline() as pipe:
+                pipe.hget(job.key, "cancel_requested")
+                self.heartbeat(pipeline=pipe)
+                execution.heartbeat(job.started_job_registry, EXECUTION_TTL, pipeline=pipe)
+                if pipe.execute()[0]:
+                    self._orders.cancel(job.id)
+        except RedisError as error:
+            self.log.warning("Worker %s: no heartbeat for %s: %s", self.name, job.id, error)
+
+    def _settle(self, queue: Queue, job: Job, execution: Execution, outcome: Outcome) -> None:
+        """Record the outcome, however long Redis is away: the work has been done."""
+        self.log.info("Worker %s: %s %s", self.name, job.id, outcome.reason)
+        wait = 0.1
+        while True:
+            try:
+                if not self._settler.settle(queue, job, execution, outcome):
+                    self.log.warning("Worker %s: %s had been given to another", self.name, job.id)
+                return
+            except RedisError as error:
+                self.log.warning("Worker %s: %s is to be recorded (%s)", self.name, job.id, error)
+                self._house.was_cut_off()
+            leave_by = self._orders.leave_by
+            if leave_by is not None and time.monotonic() > leave_by:
+                return  # another worker will find that this one is gone
+            time.sleep(wait)
+            wait = min(wait * 2, LONGEST_RECONNECT_WAIT)
 
     # Stopping
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Warm shutdown: take no more, finish what runs.
+        """Warm shutdown: take no more, and give what runs its grace.
 
         RQ's raises from anywhere but inside a job, also just after one was taken (rq#2236).
         """
@@ -175,8 +269,19 @@ class Worker(RQWorker):
         signal.signal(signal.SIGTERM, self.request_force_stop)
         self.handle_warm_shutdown_request()
         self._stop_requested = True
+        self._orders.leave(self._settings.shutdown_grace)
         if self._interruptible:
             raise StopRequested
+
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Cold shutdown, at the second signal: what runs is put back at once."""
+        self._orders.leave(0)
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """RQ's commands to stop a job come to this, in a thread of their own."""
+        job_id, self._stopped_job_id = self._stopped_job_id or self.get_current_job_id(), None
+        if job_id is not None:
+            self._orders.cancel(job_id)
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -189,6 +294,7 @@ class Worker(RQWorker):
             self._interruptible = False
 
     def _leave(self) -> None:
+        self._stable.close()
         self._bell.close()
         try:
             self.teardown()
@@ -196,65 +302,7 @@ class Worker(RQWorker):
             # Its key expires by itself; what it left is brought back by others.
             self.log.warning("Worker %s: left without saying so (%s)", self.name, error)
 
-    # One job
-
-    def execute_job(self, job: Job, queue: Queue) -> None:
-        """Fork a horse for the job, and see to it that however it ends is on record."""
-        execution = self.executions[next(iter(self.executions))]
-        self.fork_work_horse(job, queue)
-        self.monitor_work_horse(job, queue, execution)
-        self._house.ended(queue, execution)
-        try:
-            self._house.settle()
-        except RedisError as error:
-            self.log.warning("Worker %s: will settle %s later (%s)", self.name, job.id, error)
-
-    def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        parent = os.getpid()
-        self._horse_pid = os.fork()
-        if self._horse_pid == 0:
-            os.setpgrp()
-            die_with_parent(parent)
-            os.environ |= {"RQ_WORKER_ID": self.name, "RQ_JOB_ID": job.id}
-            self.main_work_horse(job, queue)
-        with contextlib.suppress(OSError):  # both sides set it: neither has to wait for the other
-            os.setpgid(self._horse_pid, self._horse_pid)
-
-    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
-        """Keep the job's heartbeat up until its horse is gone; kill one that overstays."""
-        horse = Horse(self._horse_pid)
-        job.started_at = now()
-        while (ending := horse.wait(HEARTBEAT)) is None:
-            if job.timeout and 0 < job.timeout < horse.age - OVERDUE:
-                ending = horse.kill()
-                self._fail_overdue(job, queue, execution)
-                break
-            self._keep_alive(job, execution)
-        horse.close()
-        self._horse_pid = 0
-        self.executions.pop(execution.id, None)
-        if self._stopped_job_id == job.id:
-            self._handle_stopped_job(job, queue, execution)
-        elif not ending.was_orderly:
-            self.log.warning("Worker %s: horse of %s: %s", self.name, job.id, ending)
-
-    def _keep_alive(self, job: Job, execution: Execution) -> None:
-        self._ensure_scheduler()
-        try:
-            self.maintain_heartbeats(job, execution)
-        except RedisError as error:
-            self.log.warning("Worker %s: no heartbeat for %s: %s", self.name, job.id, error)
-
-    def _fail_overdue(self, job: Job, queue: Queue, execution: Execution) -> None:
-        job.ended_at = now()
-        reason = f"Task exceeded its timeout of {job.timeout} s, did not react, and was killed"
-        error = f"{JobTimeoutException.__module__}.{JobTimeoutException.__name__}: {reason}"
-        self.handle_job_failure(job, queue=queue, exc_string=error, execution=execution)
-
     # Signs of life
-
-    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
-        return EXECUTION_TTL
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Show that this worker lives, for `LEASE` seconds, whatever RQ asks for.
@@ -287,6 +335,13 @@ class Worker(RQWorker):
         return 1  # nothing blocks in Redis, so RQ need not stretch the socket timeout for it
 
 
+def _function(job: Job) -> str | None:
+    try:
+        return job.func_name
+    except Exception:  # noqa: BLE001  # RQ wraps whatever a serializer raises; the horse will tell
+        return None
+
+
 def main() -> int:
     """`python worker.py`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -297,7 +352,9 @@ def main() -> int:
         settings = Settings.load(queues=options.queues)
         catalogue = Catalogue.load(settings.tasks)
         connection = connect(redis_url(settings))
-        worker = Worker(settings.queues, connection=connection, catalogue=catalogue)
+        worker = Worker(
+            settings.queues, connection=connection, settings=settings, catalogue=catalogue
+        )
     except (PaddockError, TaskError) as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return 2

@@ -5,7 +5,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from pydantic import ValidationError
 
@@ -13,12 +13,14 @@ from jobs.errors import DeclarationError
 from jobs.parameters import Parameters, Result
 from jobs.policy import (
     DEFAULT_FAILURE_TTL,
+    DEFAULT_MAX_CRASHES,
     DEFAULT_QUEUE,
     DEFAULT_RESULT_TTL,
     DEFAULT_TIMEOUT,
     PermanentFailure,
     Policy,
     Retry,
+    parse_memory,
 )
 
 P = ParamSpec("P")
@@ -104,6 +106,11 @@ def job(
     retry: Retry | int | None = None,
     result_ttl: int = DEFAULT_RESULT_TTL,
     failure_ttl: int = DEFAULT_FAILURE_TTL,
+    on_crash: Literal["requeue", "fail"] = "requeue",
+    max_crashes: int = DEFAULT_MAX_CRASHES,
+    memory: int | str | None = None,
+    cpu_seconds: int | None = None,
+    isolation: Literal["process", "shared"] = "process",
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -113,6 +120,7 @@ def job(
     *,
     name: str | None = None,
     retry: Retry | int | None = None,
+    memory: int | str | None = None,
     **options: Any,
 ) -> Any:
     """Declare a task. Its parameters are described by type hints, its purpose by the docstring.
@@ -123,6 +131,11 @@ def job(
     - timeout: seconds one execution may take
     - retry: a `Retry`, or the number of immediate retries
     - result_ttl, failure_ttl: seconds a finished or failed job is kept; -1 for ever
+    - on_crash, max_crashes: what becomes of a job whose process died (it is queued again, up to so
+      many times; or failed)
+    - memory, cpu_seconds: what one execution may use, `"512MiB"` or bytes
+    - isolation: "process" runs each job in a process of its own; "shared" runs many short, trusted
+      ones in one after another, which is faster
 
     Raises `DeclarationError`, which names the function's file and line.
     """
@@ -130,7 +143,11 @@ def job(
     def declare(function: Callable[..., Any]) -> Task[..., Any]:
         _refuse_what_workers_cannot_call(function)
         try:
-            policy = Policy(retry=Retry(retry) if isinstance(retry, int) else retry, **options)
+            policy = Policy(
+                retry=Retry(retry) if isinstance(retry, int) else retry,
+                memory=parse_memory(memory),
+                **options,
+            )
             task = Task(function, name, policy)
         except (TypeError, ValueError, NameError) as error:
             _refuse(function, str(error), error)

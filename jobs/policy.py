@@ -1,14 +1,20 @@
 """How a task's jobs are run: where, for how long, and what happens when one fails."""
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 DEFAULT_QUEUE = "default"
 DEFAULT_TIMEOUT = 180  # seconds one execution may take; RQ's own default
 DEFAULT_RESULT_TTL = 24 * 3600  # seconds a finished job and its result are kept
 DEFAULT_FAILURE_TTL = 365 * 24 * 3600  # seconds a failed job is kept; RQ's own default
 KEEP_FOREVER = -1  # as a ttl
+DEFAULT_MAX_CRASHES = 3  # processes a job may take down before it is failed as poison
+LEAST_MEMORY = 16 * 2**20  # bytes; below this Python itself can't work
+
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 
@@ -101,6 +107,11 @@ class Policy:
     retry: Retry | None = None
     result_ttl: int = DEFAULT_RESULT_TTL
     failure_ttl: int = DEFAULT_FAILURE_TTL
+    on_crash: Literal["requeue", "fail"] = "requeue"
+    max_crashes: int = DEFAULT_MAX_CRASHES
+    memory: int | None = None  #: bytes
+    cpu_seconds: int | None = None
+    isolation: Literal["process", "shared"] = "process"
 
     def __post_init__(self) -> None:
         if not self.queue or any(character in self.queue for character in ", \t\n/"):
@@ -109,7 +120,38 @@ class Policy:
             raise ValueError(f"timeout={self.timeout}: seconds, 1 or more")
         if any(ttl < 1 and ttl != KEEP_FOREVER for ttl in (self.result_ttl, self.failure_ttl)):
             raise ValueError("result_ttl and failure_ttl: seconds, 1 or more, or -1 for ever")
+        if self.on_crash not in ("requeue", "fail") or self.max_crashes < 1:
+            raise ValueError("on_crash is 'requeue' or 'fail', and max_crashes 1 or more")
+        if self.memory is not None and self.memory < LEAST_MEMORY:
+            raise ValueError(f"memory={self.memory}: bytes, {LEAST_MEMORY // 2**20} MiB or more")
+        if self.cpu_seconds is not None and self.cpu_seconds < 1:
+            raise ValueError(f"cpu_seconds={self.cpu_seconds}: 1 or more")
+        if self.isolation not in ("process", "shared"):
+            raise ValueError(f"isolation={self.isolation!r}: 'process' or 'shared'")
+        if self.isolation == "shared" and (self.memory or self.cpu_seconds):
+            raise ValueError("isolation='shared': limits on a process would hit the jobs after it")
+
+    @property
+    def most_crashes(self) -> int:
+        """How often its process may die until the job is failed."""
+        return self.max_crashes if self.on_crash == "requeue" else 1
 
     def retries(self, error: BaseException) -> bool:
-        """Whether a job that failed with this error may be run again."""
-        return self.retry is not None and self.retry.applies_to(error)
+        """Whether a job that failed with this error may be run again.
+
+        A task without a policy leaves it to the job, which another program may have enqueued with
+        retries of its own.
+        """
+        if self.retry is None:
+            return isinstance(error, Exception) and not isinstance(error, PermanentFailure)
+        return self.retry.applies_to(error)
+
+
+def parse_memory(size: int | str | None) -> int | None:
+    """`"512MiB"` → bytes; numbers are bytes already. Raises `ValueError`."""
+    if size is None or isinstance(size, int):
+        return size
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]i?B)", size.strip())
+    if found is None or found[2] not in _UNITS:
+        raise ValueError(f"memory={size!r}: a number of bytes, or a size such as '512MiB'")
+    return int(float(found[1]) * _UNITS[found[2]])

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(
         30, ge=0, description="Seconds that running jobs and requests get when told to stop."
     )
+    timeout_grace: float = Field(
+        5, ge=0, description="Seconds that a job past its timeout gets to clean up."
+    )
     smtp_url: SecretStr | None = Field(
         None,
         description="Mail server for the mail tasks, `smtp://user:password@host:587/?starttls=1`; "

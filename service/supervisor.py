@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from service.execution.horse import die_with_parent
+from service.execution.limits import die_with_parent
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a program that died is started again
 SETTLED = 10.0  # seconds a program must have run for its next pause to be short again

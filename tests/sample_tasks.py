@@ -140,3 +140,9 @@ def ignore_timeout() -> None:
             time.sleep(1)
         except Exception:  # noqa: BLE001, S110
             pass
+
+
+@job(isolation="shared")
+def echo_shared(value: Any = None) -> Any:
+    """Return what it is given, in a process shared with others."""
+    return value

@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from service.api.answers import job_location, job_response, json_response, problems
 from service.api.dependencies import BrokerDep, JobId
-from service.api.schemas import JobPage, JobView, ListOptions, WaitOption
+from service.api.schemas import ExecutionView, JobPage, JobView, ListOptions, WaitOption
 from service.broker.broker import Broker
 from service.broker.listing import JobFilter
 from service.broker.records import JobRecord
@@ -49,11 +49,28 @@ async def get_result(
     return json_response(job.result)
 
 
-@router.post("/{job_id}/cancel", summary="Cancel a job", response_model=JobView, responses=_UNFIT)
+@router.post(
+    "/{job_id}/cancel",
+    summary="Cancel a job",
+    response_model=JobView,
+    responses=_UNFIT
+    | {202: {"model": JobView, "description": "It runs; its worker was told to stop it."}},
+)
 def cancel_job(job_id: JobId, broker: BrokerDep) -> Response:
-    """Take a job that does not run yet off its queue or schedule."""
-    broker.actions.cancel(job_id)
-    return job_response(broker.job(job_id))
+    """Take it off its queue or schedule; interrupt one that runs, and kill it a second later."""
+    at_once = broker.actions.cancel(job_id)
+    return job_response(broker.job(job_id), HTTPStatus.OK if at_once else HTTPStatus.ACCEPTED)
+
+
+@router.get(
+    "/{job_id}/executions",
+    summary="List a job's executions",
+    response_model=list[ExecutionView],
+    responses=_GONE,
+)
+def list_executions(job_id: JobId, broker: BrokerDep) -> Response:
+    """How each ended and what it used, oldest first; the last fifty of them."""
+    return json_response([ExecutionView(**entry) for entry in broker.executions(job_id)])
 
 
 @router.post(

@@ -51,6 +51,21 @@ class JobView(_View):
     worker: str | None = Field(description="The worker that runs it, or ran it last.")
 
 
+class ExecutionView(BaseModel):
+    """One execution of a job that has ended."""
+
+    id: str
+    worker: str
+    host: str | None = Field(None, description="Unknown where the worker was lost.")
+    started_at: datetime | None
+    ended_at: datetime
+    outcome: str = Field(examples=["returned", "raised", "canceled", "put back", "died", "lost"])
+    reason: str = Field(examples=["returned", "ValueError", "killed by SIGKILL"])
+    wall_seconds: float | None = None
+    cpu_seconds: float | None = Field(None, description="Of its process and what it waited for.")
+    peak_rss: int | None = Field(None, description="Most memory it held, in bytes.")
+
+
 class JobPage(BaseModel):
     """Newest first. A page may be short and yet have a `next`."""
 

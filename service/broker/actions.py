@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
-from rq.exceptions import InvalidJobOperation
+from rq.command import send_stop_job_command
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegistry
@@ -31,6 +32,10 @@ if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
     redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
     return 'canceled by this call'
 end
+if status == 'started' then
+    redis.call('HSET', KEYS[1], 'cancel_requested', 1)  -- stays until it is retried
+    return 'told to stop by this call'
+end
 return status
 """
 
@@ -39,6 +44,7 @@ return status
 _RETRY = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if status and redis.call('ZREM', KEYS[3], ARGV[1]) > 0 then
+    redis.call('HDEL', KEYS[1], 'cancel_requested')
     redis.call('HSET', KEYS[1], 'status', 'queued', 'enqueued_at', ARGV[2],
         'started_at', '', 'ended_at', '', 'exc_info', '', 'worker_name', '', 'crashes', 0)
     if ARGV[3] ~= '' then
@@ -52,7 +58,8 @@ end
 return status
 """
 
-_DONE = ("canceled by this call", "queued by this call")
+_TOLD = "told to stop by this call"
+_DONE = ("canceled by this call", "queued by this call", _TOLD)
 
 
 class JobActions:
@@ -63,21 +70,27 @@ class JobActions:
         self._cancel = client.register_script(_CANCEL)
         self._retry = client.register_script(_RETRY)
 
-    def cancel(self, job_id: str) -> None:
-        """Take a job that does not run yet off its queue, schedule or dependency."""
+    def cancel(self, job_id: str) -> bool:
+        """Take a job off its queue, schedule or dependency; have one that runs stopped.
+
+        Returns False for the latter: its worker interrupts it, and kills it a second later.
+        """
         job = self._find(job_id)
         if status_of(job.get_status(refresh=False)) is Status.WAITING:
             self._cancel_waiting(job)
-            return
+            return True
         queue = self._queue(job)
         registries = (ScheduledJobRegistry(queue=queue), CanceledJobRegistry(queue=queue))
-        self._act(
+        done = self._act(
             self._cancel,
             job_id,
             keys=[job.key, queue.key, *(registry.key for registry in registries)],
             args=[job_id, current_timestamp(), utcformat(now()), DEFAULT_FAILURE_TTL],
-            only="Only a job that is queued, scheduled or waiting can be canceled",
+            only="Only a job that has not ended can be canceled",
         )
+        if done == _TOLD:
+            self._tell_worker(job_id)
+        return done != _TOLD
 
     def retry(self, job_id: str) -> None:
         """Queue a failed job again, with its parameters and all its retries."""
@@ -106,6 +119,7 @@ class JobActions:
         if job.get_status(refresh=False) == JobStatus.STARTED:
             raise _conflict(Status.RUNNING, "A running job can't be deleted; wait until it ends")
         job.delete()
+        self._client.delete(f"{job.key}:history")
 
     def retry_failed(self) -> list[str]:
         """Queue every failed job again, on every queue; return their ids."""
@@ -140,12 +154,18 @@ class JobActions:
         keys: list[str],
         args: list[Any],
         only: str,
-    ) -> None:
+    ) -> str:
         found = script(keys=keys, args=args)
         if found is None:
             raise JobNotFound(job_id)
         if as_text(found) not in _DONE:
             raise _conflict(status_of(JobStatus(as_text(found))), only)
+        return as_text(found)
+
+    def _tell_worker(self, job_id: str) -> None:
+        """By RQ's own command. One that misses it sees the mark at its next heartbeat."""
+        with contextlib.suppress(InvalidJobOperation, NoSuchJobError):  # it has just ended
+            send_stop_job_command(self._client, job_id, serializer="json")
 
     def _cancel_waiting(self, job: Job) -> None:
         try:

@@ -1,8 +1,9 @@
 """The web side's way to Redis, in one object: submit, read, act, look around."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import redis
 import redis.asyncio
@@ -64,6 +65,17 @@ class Broker:
         if record is None:
             raise JobNotFound(job_id)
         return record
+
+    def executions(self, job_id: str) -> list[dict[str, Any]]:
+        """What workers recorded of the job's executions, oldest first. Raises `JobNotFound`."""
+        key = Job.key_for(job_id)
+        with self.client.pipeline() as pipe:
+            pipe.exists(key)
+            pipe.lrange(f"{key}:history", 0, -1)
+            exists, entries = pipe.execute()
+        if not exists:
+            raise JobNotFound(job_id)
+        return [json.loads(entry) for entry in entries]
 
     async def ended(self, job_id: str, seconds: float) -> bool:
         """Wait until the job has ended, or for this long; say whether it has.

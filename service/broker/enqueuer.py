@@ -158,7 +158,9 @@ def _script_arguments(job: Job, submission: Submission) -> dict[str, Any]:
     if submission.at:
         # Up to the next whole second, which is what RQ's schedule counts in.
         command, moment = "ZADD", int((submission.at + timedelta(microseconds=999_999)).timestamp())
-    fields = [part for field in job.to_dict().items() for part in field]
+    policy = submission.task.policy
+    ours = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash of the job
+    fields = [part for field in (job.to_dict() | ours).items() for part in field]
     return {
         "keys": [
             job.key,

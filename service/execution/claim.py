@@ -17,6 +17,7 @@ from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
 from rq.job import JobStatus
 from rq.queue import Queue
 from rq.registry import StartedJobRegistry
+from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import as_text, now, utcformat
 
 # RQ gives a running job a lease, and lets anybody who counts the registry (`rq info` does) fail
@@ -25,14 +26,18 @@ from rq.utils import as_text, now, utcformat
 EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 
 # KEYS: queue, started registry, for each queue in order of priority
-# ARGV: prefix, execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions
-# → nothing, or {number of the queue, job id, the job's hash}
+# ARGV: prefix, execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
+#       key that suspends all workers
+# → nothing, 'suspended', or {number of the queue, job id, the job's hash}
 #
 # An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
 # is dropped: it has nothing left to run.
 _CLAIM = """
 local prefix, execution, worker = ARGV[1], ARGV[2], ARGV[3]
 local now, timestamp, ttl = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+if redis.call('EXISTS', ARGV[8]) == 1 then
+    return 'suspended'
+end
 for i = 1, #KEYS, 2 do
     local id = redis.call('LPOP', KEYS[i])
     while id do
@@ -62,6 +67,10 @@ return false
 """
 
 
+class Suspended(Exception):
+    """`rq suspend` has told all workers to take no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A job that this worker, and nobody else, is to run."""
@@ -80,7 +89,10 @@ class Claimer:
         self._worker_name = worker_name
 
     def claim(self, queues: Sequence[Queue]) -> Claim | None:
-        """The first job of the first queue that has one, or None where all are empty."""
+        """The first job of the first queue that has one, or None where all are empty.
+
+        Raises `Suspended`.
+        """
         execution_id, moment = uuid4().hex, now()
         keys = [key for queue in queues for key in (queue.key, StartedJobRegistry(queue=queue).key)]
         taken: Any = self._script(
@@ -93,8 +105,11 @@ class Claimer:
                 utcformat(moment),
                 EXECUTION_TTL,
                 WORKER_EXECUTIONS_KEY_TEMPLATE.format(self._worker_name),
+                WORKERS_SUSPENDED,
             ],
         )
+        if taken == b"suspended":
+            raise Suspended
         if not taken:
             return None
         number, job_id, flat = taken

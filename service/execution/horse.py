@@ -1,88 +1,168 @@
-"""The process that runs one job, seen from both sides of the fork."""
+"""The process that runs jobs, from the inside: handed a job, it hands back how that ended.
+
+It never speaks to Redis. Its worker records the outcome, so that one place decides what follows,
+and a result is not lost while Redis is away.
+"""
 
 import contextlib
-import ctypes
+import json
 import os
-import select
+import random
+import resource
 import signal
 import sys
 import time
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_POLL_INTERVAL = 0.05  # seconds, where the system has no pidfd
+from rq.job import Job, _current_job
+from rq.timeouts import JobTimeoutException
 
+from jobs import PermanentFailure, Task
+from jobs.catalogue import Catalogue
+from service.execution.channel import Channel
+from service.execution.limits import apply_limits
+from service.execution.outcome import Kind, Outcome, Usage
 
-def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
-    """Called in the child: get this signal when the parent dies, however it dies.
-
-    Else the horse of a killed worker would go on, beside the execution that replaces it. Where
-    the system can't do this (macOS), that may happen.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a horse ended, as `wait4` tells it."""
-
-    wait_status: int
-
-    @property
-    def was_orderly(self) -> bool:
-        return self.wait_status == os.EX_OK
-
-    def __str__(self) -> str:
-        if os.WIFSIGNALED(self.wait_status):
-            return f"killed by {signal.Signals(os.WTERMSIG(self.wait_status)).name}"
-        return f"exit status {os.waitstatus_to_exitcode(self.wait_status)}"
+CANCEL_SIGNAL = signal.SIGUSR1
+LARGEST_RESULT = 64 * 2**20  # bytes; Redis holds it in memory, and refuses 512 MiB altogether
 
 
-class Horse:
-    """A forked child, as its parent sees it.
+class NotInCatalogue(PermanentFailure):
+    """The job names a function that this worker may not run."""
 
-    RQ waits with an alarm that interrupts `wait4`, and one that goes off just as the call returns
-    loses the status. A pidfd can be waited on with a time limit instead.
-    """
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.started = time.monotonic()
-        self._pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+class ResultTooLarge(PermanentFailure):
+    """The task returned more than a job's result may hold; the work itself was done."""
 
-    @property
-    def age(self) -> float:
-        """Seconds since it was forked."""
-        return time.monotonic() - self.started
 
-    def wait(self, seconds: float) -> Ending | None:
-        """How it ended, or None where it still runs after this many seconds."""
-        if self._pidfd is not None:
-            select.select([self._pidfd], [], [], seconds)
-            return self._reap()
-        until = time.monotonic() + seconds
-        while (ending := self._reap()) is None and time.monotonic() < until:
-            time.sleep(_POLL_INTERVAL)
-        return ending
+class Canceled(BaseException):
+    """Raised in a job that is to stop; no Exception, so that `except Exception` lets it pass."""
 
-    def kill(self) -> Ending:
-        """Kill its whole process group, and wait until it is gone."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        ending = None
-        while ending is None:
-            ending = self.wait(1)
-        return ending
 
-    def close(self) -> None:
-        """Give its descriptor back."""
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
+def run_horse(channel: Channel, catalogue: Catalogue, make_job: Callable[..., Job]) -> NoReturn:
+    """The life of a horse: run the jobs that come over the channel, until it is closed."""
+    random.seed()
+    # Ctrl-C is the worker's to hear; it decides what becomes of the job.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(CANCEL_SIGNAL, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # the worker is gone, and with it whoever would listen
+        while (message := channel.receive()) is not None:
+            header, data = message
+            job = make_job(header, data)
+            outcome = _perform(job, catalogue)
+            _flush()
+            channel.send(_as_header(outcome), outcome.body)
+            if not header["shared"]:
+                break
+    os._exit(0)
 
-    def _reap(self) -> Ending | None:
-        pid, wait_status, _usage = os.wait4(self.pid, os.WNOHANG)
-        return Ending(wait_status) if pid else None
+
+def read_outcome(header: dict[str, Any], body: bytes) -> Outcome:
+    """What `run_horse` sent."""
+    usage = Usage(**header["usage"])
+    return Outcome(Kind(header["kind"]), usage, header["reason"], body, header["may_retry"])
+
+
+def _as_header(outcome: Outcome) -> dict[str, Any]:
+    usage = outcome.usage
+    return {
+        "kind": outcome.kind,
+        "reason": outcome.reason,
+        "may_retry": outcome.may_retry,
+        "usage": {name: getattr(usage, name) for name in Usage.__slots__},
+    }
+
+
+def _perform(job: Job, catalogue: Catalogue) -> Outcome:
+    started, cpu_before = time.monotonic(), _cpu_seconds()
+
+    def outcome(kind: Kind, reason: str, body: str = "", may_retry: bool = False) -> Outcome:
+        usage = Usage(time.monotonic() - started, _cpu_seconds() - cpu_before, _peak_rss())
+        return Outcome(kind, usage, reason, body.encode("utf-8", "backslashreplace"), may_retry)
+
+    task: Task[..., Any] | None = None
+    token = _current_job.set(job)
+    try:
+        task = _task(job, catalogue)
+        apply_limits(task.policy)
+        with _interruptible(job.timeout):
+            result = task.run(*job.args, **job.kwargs)
+        return outcome(Kind.RETURNED, "returned", _dumped(result))
+    except Canceled:
+        return outcome(Kind.CANCELED, "canceled")
+    except BaseException as error:  # noqa: BLE001  # whatever it is, it is told
+        if isinstance(error, MemoryError) and task is not None and task.policy.memory:
+            error = _explained(error, task.policy.memory)
+        text = "".join(traceback.format_exception(error))
+        may_retry = task is not None and task.policy.retries(error)
+        return outcome(Kind.RAISED, type(error).__name__, text, may_retry)
+    finally:
+        _current_job.reset(token)
+
+
+def _task(job: Job, catalogue: Catalogue) -> Task[..., Any]:
+    """The task that the job names. RQ would import any dotted path, `os.system` as well."""
+    task = catalogue.at(job.func_name)
+    if task is None:
+        raise NotInCatalogue(
+            f"{job.func_name} is not a task of this worker's catalogue; "
+            "PADDOCK_TASKS names the modules that are loaded"
+        )
+    return task
+
+
+def _dumped(result: Any) -> str:
+    text = json.dumps(result)
+    if len(text) > LARGEST_RESULT:
+        raise ResultTooLarge(
+            f"The result has {len(text)} bytes, more than the {LARGEST_RESULT} there may be. "
+            "Write it to a file or a store, and return where it is"
+        )
+    return text
+
+
+@contextlib.contextmanager
+def _interruptible(timeout: float | None) -> Iterator[None]:
+    """Have the timeout and a cancel raise in the job, so that it can clean up."""
+
+    def on_timeout(*_: Any) -> None:
+        raise JobTimeoutException(f"Task exceeded its timeout of {timeout} s")
+
+    def on_cancel(*_: Any) -> None:
+        raise Canceled
+
+    signal.signal(signal.SIGALRM, on_timeout)
+    signal.signal(CANCEL_SIGNAL, on_cancel)
+    if timeout and timeout > 0:
+        signal.setitimer(signal.ITIMER_REAL, timeout)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(CANCEL_SIGNAL, signal.SIG_IGN)
+
+
+def _explained(error: MemoryError, limit: int) -> MemoryError:
+    explained = MemoryError(f"The job needed more than its limit of {limit / 2**20:g} MiB")
+    return explained.with_traceback(error.__traceback__)
+
+
+def _cpu_seconds() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _peak_rss() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _flush() -> None:
+    """What the job printed: a horse ends without the interpreter's farewell."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()

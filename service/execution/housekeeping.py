@@ -1,13 +1,11 @@
-"""What a worker does between jobs: bring back the abandoned, settle its own, drop the expired."""
+"""What a worker does between jobs: bring back the abandoned, drop what has expired."""
 
 import logging
 import time
 from collections.abc import Sequence
 
 from redis import Redis
-from rq.executions import Execution
 from rq.group import Group
-from rq.job import Job
 from rq.queue import Queue
 from rq.rate_limit import RateLimitRegistry
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, ReadyJobRegistry
@@ -23,35 +21,19 @@ logger = logging.getLogger("rq.worker")
 class Housekeeper:
     """Keeps one worker's queues in order. All of it may be done by any number of workers."""
 
-    def __init__(
-        self, connection: Redis, queues: Sequence[Queue], job_class: type[Job], lease: float
-    ) -> None:
-        self._connection, self._queues, self._job_class = connection, queues, job_class
-        self._lease = lease
+    def __init__(self, connection: Redis, queues: Sequence[Queue], lease: float) -> None:
+        self._connection, self._queues, self._lease = connection, queues, lease
         self._recovery = Recovery(connection)
-        self._unsettled: list[tuple[Queue, Execution]] = []
         self._trusts_heartbeats_from = 0.0
         self._cleans_from = 0.0
 
     def keep(self) -> None:
         """Do what is due."""
-        self.settle()
         if time.monotonic() >= self._trusts_heartbeats_from:
             self._tell(*self._recovery.recover(self._queues))
         if time.monotonic() >= self._cleans_from:
             self._clean()
             self._cleans_from = time.monotonic() + CLEANUP_INTERVAL
-
-    def ended(self, queue: Queue, execution: Execution) -> None:
-        """The horse of this execution is gone; `settle` sees to what it may have left."""
-        self._unsettled.append((queue, execution))
-
-    def settle(self) -> None:
-        """Bring back the jobs whose horses ended without having recorded how."""
-        while self._unsettled:
-            queue, execution = self._unsettled[0]
-            self._tell(*self._recovery.release(queue, execution.job_id, execution.id))
-            self._unsettled.pop(0)
 
     def was_cut_off(self) -> None:
         """Redis was away, for every worker: give the others time to show that they live."""
@@ -61,7 +43,7 @@ class Housekeeper:
         """RQ's clean-up of started jobs, which fails them, is left out: `recovery` is for those."""
         for queue in self._queues:
             for registry in (FinishedJobRegistry, FailedJobRegistry, ReadyJobRegistry):
-                registry(queue=queue, job_class=self._job_class).cleanup()
+                registry(queue=queue).cleanup()
             clean_worker_registry(queue)
         for limited in RateLimitRegistry.all(self._connection):
             limited.cleanup()

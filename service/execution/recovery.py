@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from redis import Redis
 from rq.defaults import DEFAULT_FAILURE_TTL, RQ_KEY_PREFIX
 from rq.queue import Queue
-from rq.registry import FailedJobRegistry, StartedJobRegistry
+from rq.registry import CanceledJobRegistry, FailedJobRegistry, StartedJobRegistry
 from rq.utils import as_text, now, utcformat
 
-MAX_CRASHES = 3  # a job that has taken down this many horses or workers is failed as poison
+from jobs.policy import DEFAULT_MAX_CRASHES
 
-# KEYS: started registry, queue, failed registry
-# ARGV: prefix, now (Unix), now (RQ's text), most crashes, why (for the hash), why (for the
-#       result), failure ttl where the job has none, the one entry to release (or '' for every
-#       entry whose worker is dead)
+# KEYS: started registry, queue, failed registry, canceled registry
+# ARGV: prefix, now (Unix), now (RQ's text), most crashes where the job does not say, why it is
+#       failed, failure ttl where the job has none, the one entry to release (or '' for every
+#       entry whose worker is dead), record of that execution
 # → {ids put back} and {ids failed as poison}
 _RELEASE = """
 local prefix, now, timestamp = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -32,29 +32,46 @@ local function abandoned(entry)
 end
 
 local function fail(id, job)
-    local ttl = tonumber(redis.call('HGET', job, 'failure_ttl') or ARGV[7])
+    local ttl = tonumber(redis.call('HGET', job, 'failure_ttl') or ARGV[6])
     local results = prefix .. ':results:' .. id
-    redis.call('HSET', job, 'status', 'failed', 'ended_at', timestamp, 'exc_info', ARGV[5],
-        'retries_left', 0)
+    redis.call('HSET', job, 'status', 'failed', 'ended_at', timestamp, 'retries_left', 0)
     redis.call('XADD', results, 'MAXLEN', 10, '*', 'type', 2, 'worker_name', '',
-        'exc_string', ARGV[6])
+        'exc_string', ARGV[5])
     redis.call('ZADD', KEYS[3], ttl < 0 and '+inf' or now + ttl, id)
     if ttl > 0 then
-        redis.call('EXPIRE', job, ttl)
-        redis.call('EXPIRE', results, ttl)
+        for _, key in ipairs({job, results, job .. ':history'}) do
+            redis.call('EXPIRE', key, ttl)
+        end
+    end
+end
+
+local function cancel(id, job)
+    redis.call('HSET', job, 'status', 'canceled', 'ended_at', timestamp)
+    redis.call('ZADD', KEYS[4], now, id)
+    for _, key in ipairs({job, job .. ':history'}) do
+        redis.call('EXPIRE', key, ARGV[6])
     end
 end
 
 local back, poison = {}, {}
-local entries = ARGV[8] ~= '' and {ARGV[8]} or redis.call('ZRANGE', KEYS[1], 0, -1)
+local entries = ARGV[7] ~= '' and {ARGV[7]} or redis.call('ZRANGE', KEYS[1], 0, -1)
 for _, entry in ipairs(entries) do
-    if (ARGV[8] ~= '' or abandoned(entry)) and redis.call('ZREM', KEYS[1], entry) == 1 then
+    if (ARGV[7] ~= '' or abandoned(entry)) and redis.call('ZREM', KEYS[1], entry) == 1 then
         local id, execution = string.match(entry, '^([^:]*):(.*)$')
         local job = prefix .. ':job:' .. id
+        local worker = redis.call('HGET', prefix .. ':execution:' .. entry, 'worker_name') or ''
         redis.call('DEL', prefix .. ':execution:' .. entry)
+        redis.call('SREM', prefix .. ':worker:' .. worker .. ':executions', entry)
         redis.call('ZREM', prefix .. ':executions:' .. id, execution)
         if redis.call('HGET', job, 'status') == 'started' then
-            if redis.call('HINCRBY', job, 'crashes', 1) >= tonumber(ARGV[4]) then
+            local most = tonumber(redis.call('HGET', job, 'max_crashes') or ARGV[4])
+            redis.call('RPUSH', job .. ':history', ARGV[8] ~= '' and ARGV[8] or cjson.encode({
+                id = execution, worker = worker, outcome = 'lost', reason = 'worker lost',
+                started_at = redis.call('HGET', job, 'started_at'), ended_at = timestamp}))
+            redis.call('LTRIM', job .. ':history', -50, -1)
+            if redis.call('HEXISTS', job, 'cancel_requested') == 1 then
+                cancel(id, job)
+            elseif redis.call('HINCRBY', job, 'crashes', 1) >= most then
                 fail(id, job)
                 table.insert(poison, id)
             else
@@ -70,8 +87,8 @@ return {back, poison}
 """
 
 _WHY = (
-    f"WorkerLost: the process that ran this job died {MAX_CRASHES} times "
-    "(killed, out of memory, crashed in C code, or its host went down); it is not run again."
+    "WorkerLost: the process that ran this job died (killed, out of memory, crashed in C code, or "
+    "its host went down) as often as its task allows; it is not run again."
 )
 
 
@@ -86,36 +103,35 @@ class Recovery:
         back: list[str] = []
         poison: list[str] = []
         for queue in queues:
-            returned, failed = self._release(queue, "")
+            returned, failed = self._release(queue, "", "")
             back += returned
             poison += failed
         return back, poison
 
-    def release(self, queue: Queue, job_id: str, execution_id: str) -> tuple[list[str], list[str]]:
-        """The same for one execution whose horse is known to have ended.
+    def release(
+        self, queue: Queue, job_id: str, execution_id: str, record: str
+    ) -> tuple[list[str], list[str]]:
+        """The same for one execution whose horse is known to have died; `record` tells of it."""
+        return self._release(queue, f"{job_id}:{execution_id}", record)
 
-        Does nothing where the horse has recorded how it ended, as it should.
-        """
-        return self._release(queue, f"{job_id}:{execution_id}")
-
-    def _release(self, queue: Queue, entry: str) -> tuple[list[str], list[str]]:
+    def _release(self, queue: Queue, entry: str, record: str) -> tuple[list[str], list[str]]:
         moment = now()
-        why = zlib.compress(_WHY.encode())
         back, poison = self._script(
             keys=[
                 StartedJobRegistry(queue=queue).key,
                 queue.key,
                 FailedJobRegistry(queue=queue).key,
+                CanceledJobRegistry(queue=queue).key,
             ],
             args=[
                 RQ_KEY_PREFIX,
                 moment.timestamp(),
                 utcformat(moment),
-                MAX_CRASHES,
-                why,
-                b64encode(why),
+                DEFAULT_MAX_CRASHES,
+                b64encode(zlib.compress(_WHY.encode())),
                 DEFAULT_FAILURE_TTL,
                 entry,
+                record,
             ],
         )
         return [as_text(job_id) for job_id in back], [as_text(job_id) for job_id in poison]

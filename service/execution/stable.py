@@ -1,0 +1,96 @@
+"""Where a worker keeps its horses: one forked ahead of time, and those that run shared jobs.
+
+Forking takes longer than a short job. So the next horse is forked while this one's job runs, and
+waits on its channel; a job that comes finds it ready.
+"""
+
+import gc
+import json
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from rq.job import Job
+
+from service.execution.channel import Channel
+from service.execution.harness import Harness
+
+SHARED_JOBS = 200  # jobs that a shared horse runs before it is replaced
+SHARED_SECONDS = 60.0  # and how long it is kept at most
+
+
+class Stable:
+    """Hands out horses. `run` is what a horse does all its life."""
+
+    def __init__(self, run: Callable[[Channel], NoReturn]) -> None:
+        self._run = run
+        self._spare: Harness | None = None
+        self._shared: Harness | None = None
+        self._shared_since = 0.0
+        self._leaving: list[Harness] = []
+
+    def give(self, job: Job, execution_id: str, *, shared: bool) -> Harness:
+        """A horse that has been handed this job."""
+        while True:
+            horse = self._take(shared)
+            try:
+                horse.assign(_header(job, execution_id, shared), job.data)
+                return horse
+            except OSError:  # it died while it waited
+                self._dismiss(horse)
+
+    def prepare(self) -> None:
+        """Fork the next horse, if none waits."""
+        if self._spare is None:
+            self._spare = self._fork()
+
+    def take_back(self, horse: Harness, *, shared: bool) -> None:
+        """Its job has ended. A shared one stays for the next, if it is well and not too old."""
+        fresh = time.monotonic() - self._shared_since < SHARED_SECONDS
+        if shared and fresh and horse.jobs_given < SHARED_JOBS and not horse.is_gone():
+            self._shared = horse
+        else:
+            self._dismiss(horse)
+
+    def close(self) -> None:
+        """Have all horses leave."""
+        for horse in (self._spare, self._shared):
+            if horse is not None:
+                self._dismiss(horse)
+        self._spare = self._shared = None
+
+    def _take(self, shared: bool) -> Harness:
+        if shared:
+            if self._shared is not None:
+                horse, self._shared = self._shared, None
+                return horse
+            self._shared_since = time.monotonic()
+        horse, self._spare = self._spare or self._fork(), None
+        return horse
+
+    def _fork(self) -> Harness:
+        # What exists now is never collected: a collection in the child would touch, and so copy,
+        # every page that it shares with the worker.
+        gc.freeze()
+        return Harness.fork(self._run)
+
+    def _dismiss(self, horse: Harness) -> None:
+        horse.dismiss()
+        self._leaving.append(horse)
+        self._leaving = [leaving for leaving in self._leaving if not leaving.is_gone()]
+
+
+def _header(job: Job, execution_id: str, shared: bool) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "execution": execution_id,
+        "queue": job.origin,
+        "timeout": job.timeout,
+        "description": job.description,
+        "meta": json.dumps(job.meta) if _is_json(job.meta) else None,
+        "shared": shared,
+    }
+
+
+def _is_json(meta: Any) -> bool:
+    return isinstance(meta, dict) and "unserialized" not in meta
