@@ -42,9 +42,9 @@ from service.execution.doorbell import Doorbell
 from service.execution.horse import run_horse
 from service.execution.housekeeping import Housekeeper
 from service.execution.orders import Orders
-from service.execution.outcome import Outcome
 from service.execution.scheduler import Scheduler
-from service.execution.settlement import Settler
+from service.execution.scripts import run_together
+from service.execution.settlement import Ended, Settler
 from service.execution.stable import Stable
 from service.execution.watch import Watch
 from service.settings import Settings
@@ -53,6 +53,7 @@ HEARTBEAT = 3  # seconds between a worker's signs of life
 LEASE = 10  # seconds without one until its jobs are given to others
 UPKEEP_INTERVAL = 2.0  # seconds between looks around, for what others left behind
 SUSPENDED_LOOK = 1.0  # seconds between looks whether work may go on
+FIRST_RECONNECT_WAIT = 0.1
 LONGEST_RECONNECT_WAIT = 2.0  # seconds
 
 
@@ -83,6 +84,7 @@ class Worker(RQWorker):
         self._settings = settings or Settings.load()
         self._catalogue = catalogue or Catalogue.load(self._settings.tasks)
         self._upkeep_due = 0.0
+        self._ended: Ended | None = None  # what is still to be recorded
         self._orders = Orders()
         self._claimer = Claimer(self.connection, self.name)
         self._settler = Settler(self.connection, self.name, socket.gethostname())
@@ -113,10 +115,7 @@ class Worker(RQWorker):
         completed = 0
         try:
             self._start_scheduler(burst)
-            while not self._stop_requested and (max_jobs is None or completed < max_jobs):
-                taken = self._next_job(burst, max_idle_time)
-                if taken is None:
-                    break
+            while taken := self._next_job(burst, max_idle_time, last=completed == max_jobs):
                 self.execute_job(*taken)
                 completed += 1
         except StopRequested:
@@ -125,33 +124,59 @@ class Worker(RQWorker):
             self._leave()
         return completed > 0
 
-    def _next_job(self, burst: bool, max_idle_time: int | None) -> tuple[Job, Queue] | None:
-        """The next job, waiting for one; None where there is none to wait for."""
-        idle_since, wait = time.monotonic(), 0.2
+    def _next_job(
+        self, burst: bool, max_idle_time: int | None, *, last: bool
+    ) -> tuple[Job, Queue] | None:
+        """Record how the last job ended and take the next, waiting for one; None to leave."""
+        idle_since, wait = time.monotonic(), FIRST_RECONNECT_WAIT
         while True:
             try:
                 self._keep_up()
-                if self._stop_requested:
-                    return None
-                if claimed := self._claimer.claim(self._ordered_queues):
+                leaving = last or self._stop_requested
+                if claimed := self._record_and_claim(claim=not leaving):
                     return self._take(claimed)
-                if burst:
+                if burst or leaving:
                     return None
                 if max_idle_time and time.monotonic() - idle_since > max_idle_time:
                     self.log.info("Worker %s: idle for %s s, quitting", self.name, max_idle_time)
                     return None
                 self._rest()
-                wait = 0.2
+                wait = FIRST_RECONNECT_WAIT
             except Suspended:
                 if burst:
                     return None
                 self._sit_out()
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                self.log.warning("Worker %s: Redis is away (%s)", self.name, error)
-                with self._stoppable():
-                    time.sleep(wait)
+            except RedisError as error:
+                if not self._outlast(error, wait):
+                    return None
                 wait = min(wait * 2, LONGEST_RECONNECT_WAIT)
-                self._house.was_cut_off()
+
+    def _record_and_claim(self, *, claim: bool) -> Claim | None:
+        """Both at once, as far as there is something to record and something may be taken."""
+        calls = [self._settler.call(self._ended)] if self._ended else []
+        if claim:
+            calls.append(self._claimer.call(self._ordered_queues))
+        answers = run_together(self.connection, calls) if calls else []
+        if failed := [answer for answer in answers if isinstance(answer, RedisError)]:
+            raise failed[0]
+        if self._ended:
+            if not self._settler.settled(self._ended, answers.pop(0)):
+                late = self._ended.job.id
+                self.log.warning("Worker %s: %s had been given to another", self.name, late)
+            self._ended = None
+        return self._claimer.answered(self._ordered_queues, answers[0]) if claim else None
+
+    def _outlast(self, error: RedisError, wait: float) -> bool:
+        """Wait for Redis, however long it is away: a result may be waiting. False to give up."""
+        self.log.warning("Worker %s: Redis is away (%s)", self.name, error)
+        self._house.was_cut_off()
+        if self._ended is None:
+            with self._stoppable():
+                time.sleep(wait)
+            return True
+        time.sleep(wait)
+        leave_by = self._orders.leave_by
+        return leave_by is None or time.monotonic() < leave_by  # others will find it abandoned
 
     def _keep_up(self) -> None:
         """What is to be done now and then, also while one short job follows another."""
@@ -210,8 +235,9 @@ class Worker(RQWorker):
         outcome = watch.until_ended()
         self._stable.take_back(horse, shared=shared)
         self._orders.forget(job.id)
-        self._settle(queue, job, execution, outcome)
         self.executions.pop(execution.id, None)
+        self._ended = Ended(queue, job, execution, outcome)  # recorded as the next one is taken
+        self.log.info("Worker %s: %s %s", self.name, job.id, outcome.reason)
 
     def _run_horse(self, channel: Channel) -> NoReturn:
         """In the child."""
@@ -238,24 +264,6 @@ class Worker(RQWorker):
                     self._orders.cancel(job.id)
         except RedisError as error:
             self.log.warning("Worker %s: no heartbeat for %s: %s", self.name, job.id, error)
-
-    def _settle(self, queue: Queue, job: Job, execution: Execution, outcome: Outcome) -> None:
-        """Record the outcome, however long Redis is away: the work has been done."""
-        self.log.info("Worker %s: %s %s", self.name, job.id, outcome.reason)
-        wait = 0.1
-        while True:
-            try:
-                if not self._settler.settle(queue, job, execution, outcome):
-                    self.log.warning("Worker %s: %s had been given to another", self.name, job.id)
-                return
-            except RedisError as error:
-                self.log.warning("Worker %s: %s is to be recorded (%s)", self.name, job.id, error)
-                self._house.was_cut_off()
-            leave_by = self._orders.leave_by
-            if leave_by is not None and time.monotonic() > leave_by:
-                return  # another worker will find that this one is gone
-            time.sleep(wait)
-            wait = min(wait * 2, LONGEST_RECONNECT_WAIT)
 
     # Stopping
 

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from jobs import Retry, job
@@ -44,10 +45,8 @@ def never_stop(path: str) -> None:
         file.write("x")
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        try:
+        with suppress(BaseException):
             time.sleep(60)
-        except BaseException:  # noqa: BLE001, S110
-            pass
 
 
 @job(memory="64MiB")

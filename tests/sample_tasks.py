@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -136,10 +137,8 @@ def ignore_timeout() -> None:
     """Swallow the interrupt and go on, as careless code does."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        try:
+        with suppress(Exception):
             time.sleep(1)
-        except Exception:  # noqa: BLE001, S110
-            pass
 
 
 @job(isolation="shared")

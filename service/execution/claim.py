@@ -20,6 +20,8 @@ from rq.registry import StartedJobRegistry
 from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import as_text, now, utcformat
 
+from service.execution.scripts import ScriptCall
+
 # RQ gives a running job a lease, and lets anybody who counts the registry (`rq info` does) fail
 # the jobs whose lease ran out. Here the worker's own heartbeat is what says that a job is alive;
 # the lease is only long enough to keep that clean-up away.
@@ -27,14 +29,33 @@ EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 
 # KEYS: queue, started registry, for each queue in order of priority
 # ARGV: prefix, execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
-#       key that suspends all workers
+#       key that suspends all workers, '1' where the same claim was sent before, and its reply lost
 # → nothing, 'suspended', or {number of the queue, job id, the job's hash}
+#
+# A claim that is sent again answers with the job that it took the first time: the worker lives,
+# so nobody else would ever bring that job back.
 #
 # An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
 # is dropped: it has nothing left to run.
 _CLAIM = """
 local prefix, execution, worker = ARGV[1], ARGV[2], ARGV[3]
 local now, timestamp, ttl = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+
+local function taken_before()
+    for _, key in ipairs(redis.call('SMEMBERS', ARGV[7])) do
+        local id, its_execution = string.match(key, '^(.*):([^:]*)$')
+        for i = 1, #KEYS, 2 do
+            if its_execution == execution and redis.call('ZSCORE', KEYS[i + 1], key) then
+                return {(i + 1) / 2, id, redis.call('HGETALL', prefix .. ':job:' .. id)}
+            end
+        end
+    end
+end
+
+local before = ARGV[9] == '1' and taken_before()
+if before then
+    return before
+end
 if redis.call('EXISTS', ARGV[8]) == 1 then
     return 'suspended'
 end
@@ -87,30 +108,42 @@ class Claimer:
     def __init__(self, connection: Redis, worker_name: str) -> None:
         self._script = connection.register_script(_CLAIM)
         self._worker_name = worker_name
+        self._unanswered: str | None = None  # the execution id of a claim whose reply was lost
 
     def claim(self, queues: Sequence[Queue]) -> Claim | None:
         """The first job of the first queue that has one, or None where all are empty.
 
         Raises `Suspended`.
         """
-        execution_id, moment = uuid4().hex, now()
-        keys = [key for queue in queues for key in (queue.key, StartedJobRegistry(queue=queue).key)]
-        taken: Any = self._script(
-            keys=keys,
-            args=[
+        return self.answered(queues, self.call(queues).run())
+
+    def call(self, queues: Sequence[Queue]) -> ScriptCall:
+        """What to ask of Redis, to be sent with something else; `answered` reads the answer."""
+        sent_before = self._unanswered is not None
+        self._unanswered = self._unanswered or uuid4().hex
+        moment = now()
+        return ScriptCall(
+            self._script,
+            [key for queue in queues for key in (queue.key, StartedJobRegistry(queue=queue).key)],
+            [
                 RQ_KEY_PREFIX,
-                execution_id,
+                self._unanswered,
                 self._worker_name,
                 moment.timestamp(),
                 utcformat(moment),
                 EXECUTION_TTL,
                 WORKER_EXECUTIONS_KEY_TEMPLATE.format(self._worker_name),
                 WORKERS_SUSPENDED,
+                int(sent_before),
             ],
         )
+
+    def answered(self, queues: Sequence[Queue], taken: Any) -> Claim | None:
+        """The job that the script's answer tells of. Raises `Suspended`."""
+        execution_id, self._unanswered = self._unanswered, None
         if taken == b"suspended":
             raise Suspended
-        if not taken:
+        if not taken or execution_id is None:
             return None
         number, job_id, flat = taken
         fields = dict(zip(flat[::2], flat[1::2], strict=True))

@@ -16,6 +16,7 @@ from rq.registry import CanceledJobRegistry, FailedJobRegistry, StartedJobRegist
 from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_MAX_CRASHES
+from service.execution.scripts import ScriptCall
 
 # KEYS: started registry, queue, failed registry, canceled registry
 # ARGV: prefix, now (Unix), now (RQ's text), most crashes where the job does not say, why it is
@@ -57,7 +58,7 @@ local back, poison = {}, {}
 local entries = ARGV[7] ~= '' and {ARGV[7]} or redis.call('ZRANGE', KEYS[1], 0, -1)
 for _, entry in ipairs(entries) do
     if (ARGV[7] ~= '' or abandoned(entry)) and redis.call('ZREM', KEYS[1], entry) == 1 then
-        local id, execution = string.match(entry, '^([^:]*):(.*)$')
+        local id, execution = string.match(entry, '^(.*):([^:]*)$')
         local job = prefix .. ':job:' .. id
         local worker = redis.call('HGET', prefix .. ':execution:' .. entry, 'worker_name') or ''
         redis.call('DEL', prefix .. ':execution:' .. entry)
@@ -103,27 +104,23 @@ class Recovery:
         back: list[str] = []
         poison: list[str] = []
         for queue in queues:
-            returned, failed = self._release(queue, "", "")
+            returned, failed = released(self._call(queue, "", "").run())
             back += returned
             poison += failed
         return back, poison
 
-    def release(
-        self, queue: Queue, job_id: str, execution_id: str, record: str
-    ) -> tuple[list[str], list[str]]:
+    def release(self, queue: Queue, job_id: str, execution_id: str, record: str) -> ScriptCall:
         """The same for one execution whose horse is known to have died; `record` tells of it."""
-        return self._release(queue, f"{job_id}:{execution_id}", record)
+        return self._call(queue, f"{job_id}:{execution_id}", record)
 
-    def _release(self, queue: Queue, entry: str, record: str) -> tuple[list[str], list[str]]:
+    def _call(self, queue: Queue, entry: str, record: str) -> ScriptCall:
         moment = now()
-        back, poison = self._script(
-            keys=[
-                StartedJobRegistry(queue=queue).key,
-                queue.key,
-                FailedJobRegistry(queue=queue).key,
-                CanceledJobRegistry(queue=queue).key,
-            ],
-            args=[
+        registries = (StartedJobRegistry, FailedJobRegistry, CanceledJobRegistry)
+        started, failed, canceled = (registry(queue=queue).key for registry in registries)
+        return ScriptCall(
+            self._script,
+            [started, queue.key, failed, canceled],
+            [
                 RQ_KEY_PREFIX,
                 moment.timestamp(),
                 utcformat(moment),
@@ -134,4 +131,9 @@ class Recovery:
                 record,
             ],
         )
-        return [as_text(job_id) for job_id in back], [as_text(job_id) for job_id in poison]
+
+
+def released(answer: list[list[bytes]]) -> tuple[list[str], list[str]]:
+    """What the script did: the ids put back, and those failed."""
+    back, poison = answer
+    return [as_text(job_id) for job_id in back], [as_text(job_id) for job_id in poison]

@@ -29,7 +29,8 @@ from rq.results import Result
 from rq.utils import now, utcformat
 
 from service.execution.outcome import Kind, Outcome
-from service.execution.recovery import Recovery
+from service.execution.recovery import Recovery, released
+from service.execution.scripts import ScriptCall
 
 # KEYS: started registry, job, queue, results, registry to file it in
 # ARGV: prefix, job id, execution id, worker, counter of the worker ('' for none), wall seconds,
@@ -121,6 +122,16 @@ return {1, ready}
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An execution, and how it ended."""
+
+    queue: Queue
+    job: Job
+    execution: Execution
+    outcome: Outcome
+
+
 @dataclass(slots=True)
 class _Decision:
     """What is to be written."""
@@ -143,124 +154,127 @@ class Settler:
         self._recovery = Recovery(connection)
         self._worker_name, self._host = worker_name, host
 
-    def settle(self, queue: Queue, job: Job, execution: Execution, outcome: Outcome) -> bool:
-        """Write down what follows; False where the job was given to another meanwhile.
+    def call(self, ended: Ended) -> ScriptCall:
+        """What to write, to be sent with something else; `settled` reads the answer.
 
-        May be called again when its reply was lost: what it has done is not done twice, though it
-        is then told as refused.
+        May be sent again when its answer was lost: what was done is not done twice, though it is
+        then told as refused.
         """
-        ended = now()
-        if outcome.kind is Kind.DIED:
-            return self._bring_back(queue, execution, outcome, ended)
-        decision = self._decide(job, execution, outcome, ended)
+        moment = now()
+        record = self._record(ended, moment)
+        if ended.outcome.kind is Kind.DIED:
+            execution = ended.execution
+            return self._recovery.release(ended.queue, execution.job_id, execution.id, record)
+        decision = self._decide(ended, moment)
         result = [part for item in decision.result.items() for part in item]
         fields = [part for item in decision.fields.items() for part in item]
-        done, ready = self._script(
-            keys=[
-                StartedJobRegistry(queue=queue).key,
-                job.key,
-                queue.key,
-                Result.get_key(job.id),
-                decision.registry(queue=queue).key,
+        return ScriptCall(
+            self._script,
+            [
+                StartedJobRegistry(queue=ended.queue).key,
+                ended.job.key,
+                ended.queue.key,
+                Result.get_key(ended.job.id),
+                decision.registry(queue=ended.queue).key,
             ],
-            args=[
+            [
                 RQ_KEY_PREFIX,
-                job.id,
-                execution.id,
+                ended.job.id,
+                ended.execution.id,
                 self._worker_name,
                 decision.counter,
-                outcome.usage.wall_seconds,
+                ended.outcome.usage.wall_seconds,
                 decision.score,
                 decision.push,
                 decision.ttl,
-                self._record(execution, outcome, ended),
-                utcformat(ended),
+                record,
+                utcformat(moment),
                 decision.dependents,
                 len(result),
                 *result,
                 *fields,
             ],
         )
+
+    def settled(self, ended: Ended, answer: Any) -> bool:
+        """Do what is left to do; False where the job had been given to another meanwhile."""
+        if ended.outcome.kind is Kind.DIED:
+            return any(released(answer))
+        done, ready = answer
         if ready:
-            ReadyJobRegistry(queue=queue).cleanup()
-        if done and job.has_rate_limit:
-            job._status = JobStatus(decision.fields["status"])
-            release_slot(job)
+            ReadyJobRegistry(queue=ended.queue).cleanup()
+        if done and ended.job.has_rate_limit:
+            ended.job.get_status(refresh=True)
+            release_slot(ended.job)
         return bool(done)
 
-    def _bring_back(
-        self, queue: Queue, execution: Execution, outcome: Outcome, ended: datetime
-    ) -> bool:
-        record = self._record(execution, outcome, ended)
-        back, poison = self._recovery.release(queue, execution.job_id, execution.id, record)
-        return bool(back or poison)
-
-    def _decide(
-        self, job: Job, execution: Execution, outcome: Outcome, ended: datetime
-    ) -> _Decision:
-        match outcome.kind:
+    def _decide(self, ended: Ended, moment: datetime) -> _Decision:
+        match ended.outcome.kind:
             case Kind.RETURNED:
-                return self._finish(job, execution, outcome, ended)
+                return self._finish(ended, moment)
             case Kind.CANCELED:
-                return _cancel(ended)
+                return _cancel(moment)
             case Kind.PUT_BACK:
-                return _requeue(ended, push="LPUSH")
-            case Kind.RAISED if outcome.may_retry and job.should_retry:
-                return _retry(job, ended)
+                return _requeue(moment, push="LPUSH")
+            case Kind.RAISED if ended.outcome.may_retry and ended.job.should_retry:
+                return _retry(ended.job, moment)
             case _:
-                return self._fail(job, execution, outcome, ended)
+                return self._fail(ended, moment)
 
-    def _finish(
-        self, job: Job, execution: Execution, outcome: Outcome, ended: datetime
-    ) -> _Decision:
-        ttl = job.get_result_ttl(DEFAULT_RESULT_TTL)
+    def _finish(self, ended: Ended, moment: datetime) -> _Decision:
+        ttl = ended.job.get_result_ttl(DEFAULT_RESULT_TTL)
         return _Decision(
-            {"status": JobStatus.FINISHED.value, "ended_at": utcformat(ended)},
+            {"status": JobStatus.FINISHED.value, "ended_at": utcformat(moment)},
             counter="successful_job_count",
             registry=FinishedJobRegistry,
-            score=_expiry(ended, ttl),
+            score=_expiry(moment, ttl),
             ttl=ttl,
             dependents="finished",
             result={
-                **self._result(Result.Type.SUCCESSFUL, execution, ended),
+                **self._result(Result.Type.SUCCESSFUL, ended.execution, moment),
                 # RQ writes no field at all for None
-                **({"return_value": b64encode(outcome.body)} if outcome.body != b"null" else {}),
+                **(
+                    {"return_value": b64encode(ended.outcome.body)}
+                    if ended.outcome.body != b"null"
+                    else {}
+                ),
             },
         )
 
-    def _fail(self, job: Job, execution: Execution, outcome: Outcome, ended: datetime) -> _Decision:
-        ttl = job.failure_ttl if job.failure_ttl is not None else DEFAULT_FAILURE_TTL
+    def _fail(self, ended: Ended, moment: datetime) -> _Decision:
+        kept = ended.job.failure_ttl
+        ttl = DEFAULT_FAILURE_TTL if kept is None else kept
         return _Decision(
-            {"status": JobStatus.FAILED.value, "ended_at": utcformat(ended), "retries_left": 0},
+            {"status": JobStatus.FAILED.value, "ended_at": utcformat(moment), "retries_left": 0},
             counter="failed_job_count",
             registry=FailedJobRegistry,
-            score=_expiry(ended, ttl),
+            score=_expiry(moment, ttl),
             ttl=ttl,
             dependents="failed",
             result={
-                **self._result(Result.Type.FAILED, execution, ended),
-                "exc_string": b64encode(zlib.compress(outcome.body)),
+                **self._result(Result.Type.FAILED, ended.execution, moment),
+                "exc_string": b64encode(zlib.compress(ended.outcome.body)),
             },
         )
 
-    def _result(self, kind: Result.Type, execution: Execution, ended: datetime) -> dict[str, Any]:
+    def _result(self, kind: Result.Type, execution: Execution, moment: datetime) -> dict[str, Any]:
         return {
             "type": kind.value,
             "worker_name": self._worker_name,
             "execution_id": execution.id,
             "execution_started_at": execution.created_at.timestamp(),
-            "execution_ended_at": ended.timestamp(),
+            "execution_ended_at": moment.timestamp(),
         }
 
-    def _record(self, execution: Execution, outcome: Outcome, ended: datetime) -> str:
+    def _record(self, ended: Ended, moment: datetime) -> str:
         return json.dumps(
             {
-                "id": execution.id,
+                "id": ended.execution.id,
                 "worker": self._worker_name,
                 "host": self._host,
-                "started_at": utcformat(execution.created_at),
-                "ended_at": utcformat(ended),
-                **outcome.record(),
+                "started_at": utcformat(ended.execution.created_at),
+                "ended_at": utcformat(moment),
+                **ended.outcome.record(),
             }
         )
 

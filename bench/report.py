@@ -1,0 +1,50 @@
+"""Figures → a Markdown table and a plot."""
+
+from pathlib import Path
+from typing import Any
+
+
+def table(figures: dict[str, Any], loads: list[str]) -> str:
+    """Everything, as Markdown."""
+    base = figures["rates"]["RQ worker"]
+    lines = [
+        f"Jobs per second, {figures['workers']} workers (and how many times RQ's):",
+        "",
+        "| | " + " | ".join(loads) + " |",
+        "| --- |" + " --- |" * len(loads),
+    ]
+    for name, rates in figures["rates"].items():
+        cells = [f"{rates[load]:.0f} ({rates[load] / base[load]:.2f}×)" for load in loads]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    idle = figures["idle"]
+    rows = {
+        "jobs/s of a task that imports numpy": (figures["numpy"], "{:.0f}"),
+        "ms from enqueuing to the task's first line": (figures["pickup_ms"], "{:.1f}"),
+        "% of a core, idle": ({n: c["core_percent"] for n, c in idle.items()}, "{:.2f}"),
+        "Redis commands/s, idle": (
+            {n: c["commands_per_second"] for n, c in idle.items()},
+            "{:.1f}",
+        ),
+    }
+    names = list(idle)
+    lines += ["", "| | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    for title, (values, form) in rows.items():
+        lines.append(f"| {title} | " + " | ".join(form.format(values[n]) for n in names) + " |")
+    return "\n".join(lines)
+
+
+def plot(figures: dict[str, Any], loads: list[str], path: Path) -> None:
+    """A bar for each contender and load."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    names = list(figures["rates"])
+    figure, axes = pyplot.subplots(1, len(loads), figsize=(12, 3.2), sharey=True)
+    for axis, load in zip(axes, loads, strict=True):
+        axis.barh(names, [figures["rates"][name][load] for name in names], color="#9a6700")
+        axis.set_title(f"{load}: jobs/s")
+    axes[0].invert_yaxis()
+    figure.tight_layout()
+    figure.savefig(path)
