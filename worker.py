@@ -9,28 +9,20 @@ imported before the fork. Due jobs are moved by a process of their own (`schedul
 """
 
 import argparse
-import contextlib
-import os
-import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import redis
-from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue
-from rq import Worker as RQWorker
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
 from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
-from rq.utils import now
 from rq.worker import DequeueStrategy, WorkerStatus
-from rq.worker_registration import register
 
 from jobs.catalogue import Catalogue
 from jobs.errors import TaskError
@@ -38,32 +30,25 @@ from service.broker.connection import connect, redis_url
 from service.errors import PaddockError
 from service.execution.channel import Channel
 from service.execution.claim import EXECUTION_TTL, Claim, Claimer, Suspended
+from service.execution.decision import Ended
 from service.execution.doorbell import Doorbell
 from service.execution.horse import run_horse
 from service.execution.housekeeping import Housekeeper
-from service.execution.orders import Orders
-from service.execution.scheduler import Scheduler
+from service.execution.registered import HEARTBEAT, LEASE, RegisteredWorker
 from service.execution.scripts import run_together
-from service.execution.settlement import Ended, Settler
+from service.execution.settlement import Settler
 from service.execution.stable import Stable
 from service.execution.watch import Watch
 from service.settings import Settings
 
-HEARTBEAT = 3  # seconds between a worker's signs of life
-LEASE = 10  # seconds without one until its jobs are given to others
 UPKEEP_INTERVAL = 2.0  # seconds between looks around, for what others left behind
 SUSPENDED_LOOK = 1.0  # seconds between looks whether work may go on
 FIRST_RECONNECT_WAIT = 0.1
 LONGEST_RECONNECT_WAIT = 2.0  # seconds
 
 
-class Worker(RQWorker):
-    """Takes jobs of the catalogue from its queues, the first queue's first.
-
-    Whatever serializer, job class and intervals RQ's command line passes, Paddock's own are used.
-    """
-
-    _interruptible = False  # whether SIGTERM may leave what is going on, as it waits only
+class Worker(RegisteredWorker):
+    """Takes jobs of the catalogue from its queues, the first queue's first."""
 
     def __init__(
         self,
@@ -74,18 +59,13 @@ class Worker(RQWorker):
         catalogue: Catalogue | None = None,
         **stock: Any,
     ) -> None:
-        listed: list[Any] = [queues] if isinstance(queues, str | Queue) else list(queues)
-        names = [queue.name if isinstance(queue, Queue) else queue for queue in listed]
-        if connection is None and isinstance(listed[0], Queue):
-            connection = listed[0].connection
-        stock |= {"serializer": "json", "job_class": Job, "queue_class": Queue, "worker_ttl": LEASE}
-        stock.pop("default_worker_ttl", None)
-        super().__init__(names, name=name, connection=connection, **stock)
         self._settings = settings or Settings.load()
+        super().__init__(
+            queues, self._settings.shutdown_grace, name=name, connection=connection, **stock
+        )
         self._catalogue = catalogue or Catalogue.load(self._settings.tasks)
         self._upkeep_due = 0.0
         self._ended: Ended | None = None  # what is still to be recorded
-        self._orders = Orders()
         self._claimer = Claimer(self.connection, self.name)
         self._settler = Settler(self.connection, self.name, socket.gethostname())
         self._house = Housekeeper(self.connection, self.queues, LEASE)
@@ -114,7 +94,7 @@ class Worker(RQWorker):
         self._dequeue_strategy = dequeue_strategy
         completed = 0
         try:
-            self._start_scheduler(burst)
+            self.start_scheduler(burst=burst)
             while taken := self._next_job(burst, max_idle_time, last=completed == max_jobs):
                 self.execute_job(*taken)
                 completed += 1
@@ -171,18 +151,18 @@ class Worker(RQWorker):
         self.log.warning("Worker %s: Redis is away (%s)", self.name, error)
         self._house.was_cut_off()
         if self._ended is None:
-            with self._stoppable():
+            with self.stoppable():
                 time.sleep(wait)
             return True
         time.sleep(wait)
-        leave_by = self._orders.leave_by
+        leave_by = self.orders.leave_by
         return leave_by is None or time.monotonic() < leave_by  # others will find it abandoned
 
     def _keep_up(self) -> None:
         """What is to be done now and then, also while one short job follows another."""
         if time.monotonic() >= self._upkeep_due:
             self.heartbeat()
-            self._ensure_scheduler()
+            self.ensure_scheduler()
             self._house.keep()
             self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
 
@@ -190,7 +170,7 @@ class Worker(RQWorker):
         if self._state != WorkerStatus.SUSPENDED:
             self.log.info("Worker %s: suspended, `rq resume` has it go on", self.name)
             self.set_state(WorkerStatus.SUSPENDED)
-        with self._stoppable():
+        with self.stoppable():
             time.sleep(SUSPENDED_LOOK)
 
     def _rest(self) -> None:
@@ -198,12 +178,11 @@ class Worker(RQWorker):
         if self._state != WorkerStatus.IDLE:
             self.set_state(WorkerStatus.IDLE)
         self._stable.prepare()
-        with self._stoppable():
+        with self.stoppable():
             self._bell.wait(UPKEEP_INTERVAL)
 
     def _take(self, claimed: Claim) -> tuple[Job, Queue]:
-        job = Job(claimed.job_id, connection=self.connection, serializer="json")
-        job.restore(claimed.fields)
+        job = _restored(claimed, self.connection)
         execution = Execution(claimed.execution_id, job.id, self.connection, self.name)
         execution._job = job
         self.executions[execution.id] = execution
@@ -227,14 +206,14 @@ class Worker(RQWorker):
             job=job,
             task=task,
             horse=horse,
-            orders=self._orders,
+            orders=self.orders,
             timeout_grace=self._settings.timeout_grace,
             beat=lambda: self._keep_alive(job, execution),
             heartbeat=HEARTBEAT,
         )
         outcome = watch.until_ended()
         self._stable.take_back(horse, shared=shared)
-        self._orders.forget(job.id)
+        self.orders.forget(job.id)
         self.executions.pop(execution.id, None)
         self._ended = Ended(queue, job, execution, outcome)  # recorded as the next one is taken
         self.log.info("Worker %s: %s %s", self.name, job.id, outcome.reason)
@@ -242,105 +221,37 @@ class Worker(RQWorker):
     def _run_horse(self, channel: Channel) -> NoReturn:
         """In the child."""
         self._is_horse = True
-        os.environ["RQ_WORKER_ID"] = self.name
-        run_horse(channel, self._catalogue, self._job_in_horse)
-
-    def _job_in_horse(self, header: dict[str, Any], data: bytes) -> Job:
-        os.environ["RQ_JOB_ID"] = header["id"]
-        job = Job(header["id"], connection=self.connection, serializer="json")
-        job.data, job.origin, job.timeout = data, header["queue"], header["timeout"]
-        job.description, job.worker_name = header["description"], self.name
-        job.meta = job.serializer.loads(header["meta"].encode()) if header["meta"] else {}
-        return job
+        run_horse(channel, self._catalogue, self.connection, self.name)
 
     def _keep_alive(self, job: Job, execution: Execution) -> None:
-        self._ensure_scheduler()
+        self.ensure_scheduler()
         try:
             with self.connection.pipeline() as pipe:
                 pipe.hget(job.key, "cancel_requested")
                 self.heartbeat(pipeline=pipe)
                 execution.heartbeat(job.started_job_registry, EXECUTION_TTL, pipeline=pipe)
                 if pipe.execute()[0]:
-                    self._orders.cancel(job.id)
+                    self.orders.cancel(job.id)
         except RedisError as error:
             self.log.warning("Worker %s: no heartbeat for %s: %s", self.name, job.id, error)
-
-    # Stopping
-
-    def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Warm shutdown: take no more, and give what runs its grace.
-
-        RQ's raises from anywhere but inside a job, also just after one was taken (rq#2236).
-        """
-        self._shutdown_requested_date = now()
-        signal.signal(signal.SIGINT, self.request_force_stop)
-        signal.signal(signal.SIGTERM, self.request_force_stop)
-        self.handle_warm_shutdown_request()
-        self._stop_requested = True
-        self._orders.leave(self._settings.shutdown_grace)
-        if self._interruptible:
-            raise StopRequested
-
-    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Cold shutdown, at the second signal: what runs is put back at once."""
-        self._orders.leave(0)
-
-    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """RQ's commands to stop a job come to this, in a thread of their own."""
-        job_id, self._stopped_job_id = self._stopped_job_id or self.get_current_job_id(), None
-        if job_id is not None:
-            self._orders.cancel(job_id)
-
-    @contextlib.contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        self._interruptible = True
-        try:
-            if self._stop_requested:
-                raise StopRequested
-            yield
-        finally:
-            self._interruptible = False
 
     def _leave(self) -> None:
         self._stable.close()
         self._bell.close()
-        try:
-            self.teardown()
-        except RedisError as error:
-            # Its key expires by itself; what it left is brought back by others.
-            self.log.warning("Worker %s: left without saying so (%s)", self.name, error)
+        self.sign_off()
 
-    # Signs of life
 
-    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Show that this worker lives, for `LEASE` seconds, whatever RQ asks for.
-
-        All of its record is written: it may have expired while the machine slept.
-        """
-        self.last_heartbeat = now()
-        with contextlib.nullcontext(pipeline) if pipeline else self.connection.pipeline() as pipe:
-            pipe.hset(self.key, mapping={**self.serialize(), "state": self._state})
-            pipe.expire(self.key, LEASE)
-            pipe.expire(self.executions_key, EXECUTION_TTL)
-            register(self, pipe)
-            if pipeline is None:
-                pipe.execute()
-
-    def _start_scheduler(self, burst: bool = False, *_: Any, **__: Any) -> None:
-        self.scheduler = Scheduler(self.queues, self.connection)
-        if burst:
-            self.scheduler.move_once()
-        else:
-            self.scheduler.start()
-
-    def _ensure_scheduler(self) -> None:
-        if self.scheduler and self.scheduler._process and not self.scheduler.is_alive:
-            self.log.warning("Worker %s: the scheduler died, starting it again", self.name)
-            self.scheduler.start()
-
-    @property
-    def dequeue_timeout(self) -> int:
-        return 1  # nothing blocks in Redis, so RQ need not stretch the socket timeout for it
+def _restored(claimed: Claim, connection: "redis.Redis") -> Job:
+    """The job; one whose record can't be read is a job all the same, and will fail."""
+    job = Job(connection=connection, serializer="json")
+    job._id = claimed.job_id  # as it is: RQ's setter refuses ids that other programs may have used
+    job.origin = claimed.queue.name
+    try:
+        job.restore(claimed.fields)
+    except Exception as error:  # noqa: BLE001  # anybody may have written anything
+        job.description = f"unreadable: {error}"
+        job.data = b""
+    return job
 
 
 def _function(job: Job) -> str | None:

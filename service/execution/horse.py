@@ -13,9 +13,11 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from redis import Redis
+from rq.exceptions import DeserializationError
 from rq.job import Job, _current_job
 from rq.timeouts import JobTimeoutException
 
@@ -33,6 +35,10 @@ class NotInCatalogue(PermanentFailure):
     """The job names a function that this worker may not run."""
 
 
+class Unreadable(PermanentFailure):
+    """What Redis holds under the job's id is no job, or one that is not in JSON."""
+
+
 class ResultTooLarge(PermanentFailure):
     """The task returned more than a job's result may hold; the work itself was done."""
 
@@ -41,8 +47,14 @@ class Canceled(BaseException):
     """Raised in a job that is to stop; no Exception, so that `except Exception` lets it pass."""
 
 
-def run_horse(channel: Channel, catalogue: Catalogue, make_job: Callable[..., Job]) -> NoReturn:
-    """The life of a horse: run the jobs that come over the channel, until it is closed."""
+def run_horse(
+    channel: Channel, catalogue: Catalogue, connection: Redis, worker_name: str
+) -> NoReturn:
+    """The life of a horse: run the jobs that come over the channel, until it is closed.
+
+    The connection is for jobs that ask RQ for themselves; it is made when they do.
+    """
+    os.environ["RQ_WORKER_ID"] = worker_name
     random.seed()
     # Ctrl-C is the worker's to hear; it decides what becomes of the job.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -51,7 +63,8 @@ def run_horse(channel: Channel, catalogue: Catalogue, make_job: Callable[..., Jo
     with contextlib.suppress(OSError):  # the worker is gone, and with it whoever would listen
         while (message := channel.receive()) is not None:
             header, data = message
-            job = make_job(header, data)
+            job = _job(header, data, connection)
+            job.worker_name = worker_name
             outcome = _perform(job, catalogue)
             _flush()
             channel.send(_as_header(outcome), outcome.body)
@@ -64,6 +77,16 @@ def read_outcome(header: dict[str, Any], body: bytes) -> Outcome:
     """What `run_horse` sent."""
     usage = Usage(**header["usage"])
     return Outcome(Kind(header["kind"]), usage, header["reason"], body, header["may_retry"])
+
+
+def _job(header: dict[str, Any], data: bytes, connection: Redis) -> Job:
+    os.environ["RQ_JOB_ID"] = header["id"]
+    job = Job(connection=connection, serializer="json")
+    job._id = header["id"]
+    job.data, job.origin, job.timeout = data, header["queue"], header["timeout"]
+    job.description = header["description"]
+    job.meta = header["meta"]
+    return job
 
 
 def _as_header(outcome: Outcome) -> dict[str, Any]:
@@ -105,7 +128,10 @@ def _perform(job: Job, catalogue: Catalogue) -> Outcome:
 
 def _task(job: Job, catalogue: Catalogue) -> Task[..., Any]:
     """The task that the job names. RQ would import any dotted path, `os.system` as well."""
-    task = catalogue.at(job.func_name)
+    try:
+        task = catalogue.at(job.func_name)
+    except DeserializationError as error:
+        raise Unreadable(f"This is not a job in JSON ({job.description})") from error
     if task is None:
         raise NotInCatalogue(
             f"{job.func_name} is not a task of this worker's catalogue; "

@@ -1,34 +1,25 @@
-"""What follows from how an execution ended: the one place that decides it.
+"""Recording how an execution ended, and what follows from it.
 
 One script records everything at once, and only for the execution that still holds the job. A
 worker that was merely slow, and whose job was given to another meanwhile, is refused.
 """
 
 import json
-import zlib
-from base64 import b64encode
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from redis import Redis
-from rq.defaults import DEFAULT_FAILURE_TTL, DEFAULT_RESULT_TTL, RQ_KEY_PREFIX
-from rq.executions import Execution
-from rq.job import Job, JobStatus
-from rq.queue import Queue
+from rq.defaults import RQ_KEY_PREFIX
 from rq.rate_limit import release_slot
 from rq.registry import (
-    CanceledJobRegistry,
-    FailedJobRegistry,
-    FinishedJobRegistry,
     ReadyJobRegistry,
-    ScheduledJobRegistry,
     StartedJobRegistry,
 )
 from rq.results import Result
 from rq.utils import now, utcformat
 
-from service.execution.outcome import Kind, Outcome
+from service.execution.decision import Ended, decide
+from service.execution.outcome import Kind
 from service.execution.recovery import Recovery, released
 from service.execution.scripts import ScriptCall
 
@@ -122,30 +113,6 @@ return {1, ready}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """An execution, and how it ended."""
-
-    queue: Queue
-    job: Job
-    execution: Execution
-    outcome: Outcome
-
-
-@dataclass(slots=True)
-class _Decision:
-    """What is to be written."""
-
-    fields: dict[str, Any]  #: of the job's hash
-    counter: str = ""  #: of the worker's hash
-    registry: Any = CanceledJobRegistry
-    score: float | str = ""
-    push: str = ""
-    ttl: int | str = ""
-    dependents: str = ""
-    result: dict[str, Any] = field(default_factory=dict)  #: fields of RQ's result
-
-
 class Settler:
     """Records the outcomes of one worker's executions."""
 
@@ -165,7 +132,7 @@ class Settler:
         if ended.outcome.kind is Kind.DIED:
             execution = ended.execution
             return self._recovery.release(ended.queue, execution.job_id, execution.id, record)
-        decision = self._decide(ended, moment)
+        decision = decide(ended, moment, self._worker_name)
         result = [part for item in decision.result.items() for part in item]
         fields = [part for item in decision.fields.items() for part in item]
         return ScriptCall(
@@ -208,64 +175,6 @@ class Settler:
             release_slot(ended.job)
         return bool(done)
 
-    def _decide(self, ended: Ended, moment: datetime) -> _Decision:
-        match ended.outcome.kind:
-            case Kind.RETURNED:
-                return self._finish(ended, moment)
-            case Kind.CANCELED:
-                return _cancel(moment)
-            case Kind.PUT_BACK:
-                return _requeue(moment, push="LPUSH")
-            case Kind.RAISED if ended.outcome.may_retry and ended.job.should_retry:
-                return _retry(ended.job, moment)
-            case _:
-                return self._fail(ended, moment)
-
-    def _finish(self, ended: Ended, moment: datetime) -> _Decision:
-        ttl = ended.job.get_result_ttl(DEFAULT_RESULT_TTL)
-        return _Decision(
-            {"status": JobStatus.FINISHED.value, "ended_at": utcformat(moment)},
-            counter="successful_job_count",
-            registry=FinishedJobRegistry,
-            score=_expiry(moment, ttl),
-            ttl=ttl,
-            dependents="finished",
-            result={
-                **self._result(Result.Type.SUCCESSFUL, ended.execution, moment),
-                # RQ writes no field at all for None
-                **(
-                    {"return_value": b64encode(ended.outcome.body)}
-                    if ended.outcome.body != b"null"
-                    else {}
-                ),
-            },
-        )
-
-    def _fail(self, ended: Ended, moment: datetime) -> _Decision:
-        kept = ended.job.failure_ttl
-        ttl = DEFAULT_FAILURE_TTL if kept is None else kept
-        return _Decision(
-            {"status": JobStatus.FAILED.value, "ended_at": utcformat(moment), "retries_left": 0},
-            counter="failed_job_count",
-            registry=FailedJobRegistry,
-            score=_expiry(moment, ttl),
-            ttl=ttl,
-            dependents="failed",
-            result={
-                **self._result(Result.Type.FAILED, ended.execution, moment),
-                "exc_string": b64encode(zlib.compress(ended.outcome.body)),
-            },
-        )
-
-    def _result(self, kind: Result.Type, execution: Execution, moment: datetime) -> dict[str, Any]:
-        return {
-            "type": kind.value,
-            "worker_name": self._worker_name,
-            "execution_id": execution.id,
-            "execution_started_at": execution.created_at.timestamp(),
-            "execution_ended_at": moment.timestamp(),
-        }
-
     def _record(self, ended: Ended, moment: datetime) -> str:
         return json.dumps(
             {
@@ -277,45 +186,3 @@ class Settler:
                 **ended.outcome.record(),
             }
         )
-
-
-def _retry(job: Job, ended: datetime) -> _Decision:
-    wait = job.get_retry_interval()
-    assert job.retries_left, "asked only where there are retries left"
-    left = job.retries_left - 1
-    if not wait:
-        push = "LPUSH" if job.enqueue_at_front_on_retry else "RPUSH"
-        return _requeue(ended, push=push, counter="failed_job_count", retries_left=left)
-    # Up to the next whole second, which is what RQ's schedule counts in.
-    due = ended + timedelta(seconds=wait, microseconds=999_999)
-    return _Decision(
-        {
-            "status": JobStatus.SCHEDULED.value,
-            "ended_at": utcformat(ended),
-            "retries_left": left,
-        },
-        counter="failed_job_count",
-        registry=ScheduledJobRegistry,
-        score=int(due.timestamp()),
-    )
-
-
-def _requeue(ended: datetime, *, push: str, counter: str = "", **fields: Any) -> _Decision:
-    return _Decision(
-        {"status": JobStatus.QUEUED.value, "enqueued_at": utcformat(ended), **fields},
-        counter=counter,
-        push=push,
-    )
-
-
-def _cancel(ended: datetime) -> _Decision:
-    return _Decision(
-        {"status": JobStatus.CANCELED.value, "ended_at": utcformat(ended)},
-        registry=CanceledJobRegistry,
-        score=ended.timestamp(),
-        ttl=DEFAULT_FAILURE_TTL,
-    )
-
-
-def _expiry(ended: datetime, ttl: int) -> float | str:
-    return ended.timestamp() + ttl if ttl >= 0 else "+inf"

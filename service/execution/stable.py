@@ -5,7 +5,6 @@ waits on its channel; a job that comes finds it ready.
 """
 
 import gc
-import json
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -87,10 +86,6 @@ def _header(job: Job, execution_id: str, shared: bool) -> dict[str, Any]:
         "queue": job.origin,
         "timeout": job.timeout,
         "description": job.description,
-        "meta": json.dumps(job.meta) if _is_json(job.meta) else None,
+        "meta": {} if "unserialized" in job.meta else job.meta,  # RQ's mark for what is no JSON
         "shared": shared,
     }
-
-
-def _is_json(meta: Any) -> bool:
-    return isinstance(meta, dict) and "unserialized" not in meta

@@ -1,0 +1,127 @@
+"""RQ's worker, as far as others know it: its record, its signs of life, what it can be told."""
+
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
+from rq import Queue
+from rq import Worker as RQWorker
+from rq.exceptions import StopRequested
+from rq.job import Job
+from rq.utils import now
+from rq.worker_registration import register
+
+from service.execution.claim import EXECUTION_TTL
+from service.execution.orders import Orders
+from service.execution.scheduler import Scheduler
+
+HEARTBEAT = 3  # seconds between a worker's signs of life
+LEASE = 10  # seconds without one until its jobs are given to others
+
+
+class RegisteredWorker(RQWorker):
+    """Known to RQ's tools like any worker, forgotten soon after it has died.
+
+    Whatever serializer, job class and intervals RQ's command line passes, Paddock's own are used.
+    """
+
+    scheduler: Any  # ours, where RQ declares its own
+
+    def __init__(
+        self,
+        queues: str | Queue | Sequence[str] | Sequence[Queue],
+        shutdown_grace: float,
+        name: str | None = None,
+        connection: "redis.Redis | None" = None,
+        **stock: Any,
+    ) -> None:
+        self.orders = Orders()
+        self._shutdown_grace = shutdown_grace
+        self._interruptible = False  # whether SIGTERM may leave what is going on: it waits only
+        listed: list[Any] = [queues] if isinstance(queues, str | Queue) else list(queues)
+        names = [queue.name if isinstance(queue, Queue) else queue for queue in listed]
+        if connection is None and isinstance(listed[0], Queue):
+            connection = listed[0].connection
+        stock |= {"serializer": "json", "job_class": Job, "queue_class": Queue, "worker_ttl": LEASE}
+        stock.pop("default_worker_ttl", None)
+        super().__init__(names, name=name, connection=connection, **stock)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Show that this worker lives, for `LEASE` seconds, whatever RQ asks for.
+
+        All of its record is written: it may have expired while the machine slept.
+        """
+        self.last_heartbeat = now()
+        with contextlib.nullcontext(pipeline) if pipeline else self.connection.pipeline() as pipe:
+            pipe.hset(self.key, mapping={**self.serialize(), "state": self._state})
+            pipe.expire(self.key, LEASE)
+            pipe.expire(self.executions_key, EXECUTION_TTL)
+            register(self, pipe)
+            if pipeline is None:
+                pipe.execute()
+
+    def start_scheduler(self, *, burst: bool) -> None:
+        """Fork it; in burst mode move what is due now, and no more."""
+        self.scheduler = Scheduler(self.queues, self.connection)
+        if burst:
+            self.scheduler.move_once()
+        else:
+            self.scheduler.start()
+
+    def ensure_scheduler(self) -> None:
+        """Start it again if it has died: RQ looks every ten minutes."""
+        if self.scheduler and self.scheduler._process and not self.scheduler.is_alive:
+            self.log.warning("Worker %s: the scheduler died, starting it again", self.name)
+            self.scheduler.start()
+
+    @property
+    def dequeue_timeout(self) -> int:
+        return 1  # nothing blocks in Redis, so RQ need not stretch the socket timeout for it
+
+    def sign_off(self) -> None:
+        """Stop the scheduler and leave RQ's lists."""
+        try:
+            self.teardown()
+        except RedisError as error:
+            # Its key expires by itself; what it left is brought back by others.
+            self.log.warning("Worker %s: left without saying so (%s)", self.name, error)
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Warm shutdown: take no more, and give what runs its grace.
+
+        RQ's raises from anywhere but inside a job, also just after one was taken (rq#2236).
+        """
+        self._shutdown_requested_date = now()
+        signal.signal(signal.SIGINT, self.request_force_stop)
+        signal.signal(signal.SIGTERM, self.request_force_stop)
+        self.handle_warm_shutdown_request()
+        self._stop_requested = True
+        self.orders.leave(self._shutdown_grace)
+        if self._interruptible:
+            raise StopRequested
+
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Cold shutdown, at the second signal: what runs is put back at once."""
+        self.orders.leave(0)
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """RQ's commands to stop a job come to this, in a thread of their own."""
+        job_id, self._stopped_job_id = self._stopped_job_id or self.get_current_job_id(), None
+        if job_id is not None:
+            self.orders.cancel(job_id)
+
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Around what only waits: SIGTERM ends it at once."""
+        self._interruptible = True
+        try:
+            if self._stop_requested:
+                raise StopRequested
+            yield
+        finally:
+            self._interruptible = False
