@@ -21,6 +21,7 @@ def hash_in_c(path: str) -> None:
 @job(timeout=60)
 def clean_up_when_interrupted(path: str) -> None:
     """Leave a trace of having been told to stop."""
+    Path(path).write_text("begun")
     try:
         time.sleep(60)
     finally:
@@ -32,6 +33,7 @@ async def wait_async(path: str) -> None:
     """The same in an event loop."""
     import asyncio
 
+    Path(path).write_text("begun")
     try:
         await asyncio.sleep(60)
     finally:

@@ -24,6 +24,7 @@ class Harness:
     def __init__(self, pid: int, channel: Channel) -> None:
         self.pid = pid
         self.jobs_given = 0
+        self.was_interrupted = False
         self._channel = channel
         self._assigned_at = time.monotonic()
         # RQ waits with an alarm that interrupts `wait4`, and one that goes off just as the call
@@ -86,6 +87,7 @@ class Harness:
 
     def interrupt(self) -> None:
         """Raise `Canceled` in its job."""
+        self.was_interrupted = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, CANCEL_SIGNAL)
 

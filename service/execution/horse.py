@@ -47,6 +47,27 @@ class Canceled(BaseException):
     """Raised in a job that is to stop; no Exception, so that `except Exception` lets it pass."""
 
 
+class _Cancel:
+    """A cancel may come before the job has begun; then it does not begin.
+
+    A horse that was told to cancel is not used again, so this is never taken back.
+    """
+
+    def __init__(self) -> None:
+        self.is_armed = self.is_requested = False
+
+    def on_signal(self, *_: Any) -> None:
+        self.is_requested = True
+        if self.is_armed:
+            raise Canceled
+
+    def arm(self) -> None:
+        """From here on it raises."""
+        self.is_armed = True
+        if self.is_requested:
+            raise Canceled
+
+
 def run_horse(
     channel: Channel, catalogue: Catalogue, connection: Redis, worker_name: str
 ) -> NoReturn:
@@ -59,13 +80,14 @@ def run_horse(
     # Ctrl-C is the worker's to hear; it decides what becomes of the job.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(CANCEL_SIGNAL, signal.SIG_IGN)
+    cancel = _Cancel()
+    signal.signal(CANCEL_SIGNAL, cancel.on_signal)
     with contextlib.suppress(OSError):  # the worker is gone, and with it whoever would listen
         while (message := channel.receive()) is not None:
             header, data = message
             job = _job(header, data, connection)
             job.worker_name = worker_name
-            outcome = _perform(job, catalogue)
+            outcome = _perform(job, catalogue, cancel)
             _flush()
             channel.send(_as_header(outcome), outcome.body)
             if not header["shared"]:
@@ -99,7 +121,7 @@ def _as_header(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _perform(job: Job, catalogue: Catalogue) -> Outcome:
+def _perform(job: Job, catalogue: Catalogue, cancel: _Cancel) -> Outcome:
     started, cpu_before = time.monotonic(), _cpu_seconds()
 
     def outcome(kind: Kind, reason: str, body: str = "", may_retry: bool = False) -> Outcome:
@@ -111,7 +133,7 @@ def _perform(job: Job, catalogue: Catalogue) -> Outcome:
     try:
         task = _task(job, catalogue)
         apply_limits(task.policy)
-        with _interruptible(job.timeout):
+        with _interruptible(job.timeout, cancel):
             result = task.run(*job.args, **job.kwargs)
         return outcome(Kind.RETURNED, "returned", _dumped(result))
     except Canceled:
@@ -151,24 +173,21 @@ def _dumped(result: Any) -> str:
 
 
 @contextlib.contextmanager
-def _interruptible(timeout: float | None) -> Iterator[None]:
+def _interruptible(timeout: float | None, cancel: _Cancel) -> Iterator[None]:
     """Have the timeout and a cancel raise in the job, so that it can clean up."""
 
     def on_timeout(*_: Any) -> None:
         raise JobTimeoutException(f"Task exceeded its timeout of {timeout} s")
 
-    def on_cancel(*_: Any) -> None:
-        raise Canceled
-
     signal.signal(signal.SIGALRM, on_timeout)
-    signal.signal(CANCEL_SIGNAL, on_cancel)
     if timeout and timeout > 0:
         signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
+        cancel.arm()
         yield
     finally:
+        cancel.is_armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(CANCEL_SIGNAL, signal.SIG_IGN)
 
 
 def _explained(error: MemoryError, limit: int) -> MemoryError:

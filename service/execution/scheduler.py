@@ -1,4 +1,4 @@
-"""Moving jobs to their queues when their time has come: delayed ones, and retries.
+"""Moving jobs to their queues when their time has come: delayed ones, retries, and schedules'.
 
 RQ's own scheduler fetches, pushes and removes in separate steps, dies when Redis blinks and is
 started again ten minutes later. This one does each queue's move in one script, once a second,
@@ -19,6 +19,10 @@ from rq.queue import Queue
 from rq.registry import ScheduledJobRegistry
 from rq.scheduler import RQScheduler
 from rq.utils import as_text, current_timestamp, now, utcformat
+
+from jobs.catalogue import Catalogue
+from service.execution.cron import Ticker
+from service.settings import Settings
 
 LOCK_TTL = 15  # seconds until another host's scheduler takes over from one that died
 MOST_AT_ONCE = 500  # jobs moved by one script run, during which Redis serves nobody else
@@ -59,10 +63,13 @@ logger = logging.getLogger("paddock.scheduler")
 class Scheduler(RQScheduler):
     """RQ's scheduler in name, lock and record; `start` forks it, as RQ's."""
 
-    def __init__(self, queues: list[Queue], connection: Redis) -> None:
+    def __init__(
+        self, queues: list[Queue], connection: Redis, catalogue: Catalogue | None = None
+    ) -> None:
         super().__init__(
             queues, connection=connection, logging_level=logging.WARNING, serializer="json"
         )
+        self._catalogue = catalogue  #: what PADDOCK_TASKS names, where it is not given
         self._parent = os.getpid()
 
     @property
@@ -86,15 +93,18 @@ class Scheduler(RQScheduler):
         queues = [Queue(name, self.connection, serializer="json") for name in self._queue_names]
         self._acquired_locks = set(self._queue_names)  # what `stop` gives back, where it is ours
         move = self.connection.register_script(_MOVE)
+        catalogue = self._catalogue or Catalogue.load(Settings.load().tasks)
+        ticker = Ticker(self.connection, self.name, catalogue)
         told_to_stop = False
         while not told_to_stop and os.getppid() == self._parent:
             try:
                 self.register_birth()
                 self._move_due_jobs(move, queues)
+                ticker.tick()
             except RedisError as error:
                 logger.warning("The scheduler waits for Redis: %s", error)
             told_to_stop = _sigterm_within(self.interval)
-        self._give_up()
+        self._give_up(ticker)
 
     def move_once(self) -> None:
         """Move what is due now, in this process (for a worker in burst mode)."""
@@ -139,8 +149,9 @@ class Scheduler(RQScheduler):
             )
             pipeline.execute()
 
-    def _give_up(self) -> None:
+    def _give_up(self, ticker: Ticker) -> None:
         try:
+            ticker.stop()
             self.stop()
         except RedisError as error:
             logger.warning("The scheduler's locks are left to expire: %s", error)

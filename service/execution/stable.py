@@ -45,8 +45,12 @@ class Stable:
 
     def take_back(self, horse: Harness, *, shared: bool) -> None:
         """Its job has ended. A shared one stays for the next, if it is well and not too old."""
-        fresh = time.monotonic() - self._shared_since < SHARED_SECONDS
-        if shared and fresh and horse.jobs_given < SHARED_JOBS and not horse.is_gone():
+        is_fresh = (
+            time.monotonic() - self._shared_since < SHARED_SECONDS
+            and horse.jobs_given < SHARED_JOBS
+            and not horse.was_interrupted
+        )
+        if shared and is_fresh and not horse.is_gone():
             self._shared = horse
         else:
             self._dismiss(horse)

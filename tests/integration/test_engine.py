@@ -74,7 +74,7 @@ def test_a_running_job_is_canceled_and_may_clean_up(
 ) -> None:
     start_worker()
     job_id = submit(api, task, path=str(tmp_path / "trace"))
-    running(api, job_id)
+    eventually((tmp_path / "trace").exists)
     assert api.post(f"/jobs/{job_id}/cancel").status_code == 202
     assert show(api, job_id, wait=PROMPT)["status"] == "canceled"
     assert (tmp_path / "trace").read_text() == "cleaned up"
