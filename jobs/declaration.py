@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from jobs.errors import DeclarationError
 from jobs.parameters import Parameters, Result
@@ -22,6 +23,7 @@ from jobs.policy import (
     Retry,
     parse_memory,
 )
+from jobs.schedule import DEFAULT_MISSED, DEFAULT_TIMEZONE, Missed, Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,6 +43,7 @@ class Task(Generic[P, R]):
         self.function = function
         self.name = name or function.__name__
         self.policy = policy
+        self.schedule: Schedule | None = None  #: where @job(cron=…) gives it one
         self.description = inspect.getdoc(function) or ""
         self.module = function.__module__
         self.source = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
@@ -111,6 +114,10 @@ def job(
     memory: int | str | None = None,
     cpu_seconds: int | None = None,
     isolation: Literal["process", "shared"] = "process",
+    cron: str | None = None,
+    timezone: str = DEFAULT_TIMEZONE,
+    missed: Missed = DEFAULT_MISSED,
+    cron_parameters: dict[str, Any] | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -121,6 +128,10 @@ def job(
     name: str | None = None,
     retry: Retry | int | None = None,
     memory: int | str | None = None,
+    cron: str | None = None,
+    timezone: str | None = None,
+    missed: Missed | None = None,
+    cron_parameters: dict[str, Any] | None = None,
     **options: Any,
 ) -> Any:
     """Declare a task. Its parameters are described by type hints, its purpose by the docstring.
@@ -136,6 +147,11 @@ def job(
     - memory, cpu_seconds: what one execution may use, `"512MiB"` or bytes
     - isolation: "process" runs each job in a process of its own; "shared" runs many short, trusted
       ones in one after another, which is faster
+    - cron, timezone: when it is enqueued by itself, `"0 3 * * *"` on the clocks of
+      `"Europe/Berlin"`; a sixth field is for seconds
+    - missed: what becomes of the times at which no scheduler ran: "skip" them, run "once" for all
+      of them, or run "all"
+    - cron_parameters: what it is called with then
 
     Raises `DeclarationError`, which names the function's file and line.
     """
@@ -149,6 +165,7 @@ def job(
                 **options,
             )
             task = Task(function, name, policy)
+            task.schedule = _schedule(task, cron, timezone, missed, cron_parameters)
         except (TypeError, ValueError, NameError) as error:
             _refuse(function, str(error), error)
         if not task.name.replace("-", "_").isidentifier():
@@ -157,6 +174,32 @@ def job(
         return task
 
     return declare if function is None else declare(function)
+
+
+def _schedule(
+    task: Task[..., Any],
+    cron: str | None,
+    timezone: str | None,
+    missed: Missed | None,
+    parameters: dict[str, Any] | None,
+) -> Schedule | None:
+    if cron is None:
+        if (timezone, missed, parameters) != (None, None, None):
+            raise ValueError("timezone, missed and cron_parameters need a cron=…")
+        return None
+    try:
+        accepted = task.parameters.accept(to_json(parameters or {}))
+    except PydanticSerializationError as error:
+        raise ValueError(f"cron_parameters: {error}") from error
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"cron_parameters={parameters or {}}: {told}") from error
+    return Schedule(
+        cron=cron,
+        timezone=timezone or DEFAULT_TIMEZONE,
+        missed=missed or DEFAULT_MISSED,
+        parameters=accepted,
+    )
 
 
 def _refuse_what_workers_cannot_call(function: Any) -> None:

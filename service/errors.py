@@ -79,6 +79,38 @@ class QueueNotFound(Problem):
     status, slug, title = HTTPStatus.NOT_FOUND, "unknown-queue", "There is no such queue"
 
 
+class ScheduleNotFound(Problem):
+    status, slug, title = HTTPStatus.NOT_FOUND, "unknown-schedule", "There is no such schedule"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"There is no schedule {name!r}. GET /schedules lists those there are.", schedule=name
+        )
+
+
+class ScheduleDeclared(Problem):
+    """The schedule stands in the code; only there can it be changed."""
+
+    status, slug, title = HTTPStatus.CONFLICT, "declared-schedule", "A task declares this schedule"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The schedule {name!r} is declared by @job(cron=…) on the task of this name: change "
+            "it there and restart the workers, or give yours another name.",
+            schedule=name,
+        )
+
+
+class ScheduleInvalid(Problem):
+    """`errors` lists what fails: where (`in`, `field`) and why."""
+
+    status, slug, title = (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid-schedule",
+        "The schedule is not valid",
+    )
+
+
 class StatusConflict(Problem):
     """The action does not fit the job's status, which the document names."""
 

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import RedirectResponse
 
 from jobs.catalogue import Catalogue
-from service.api import health, jobs, problems, queues, workers
+from service.api import health, jobs, problems, queues, schedules, workers
 from service.api.auth import Guard
 from service.api.dashboard import dashboard
 from service.api.requests import BodyLimit, RequestId
@@ -41,7 +41,7 @@ def create_app(settings: Settings, catalogue: Catalogue | None = None) -> FastAP
     )
     app.state.settings, app.state.catalogue = settings, tasks
     app.include_router(task_routes(tasks))
-    for module in (jobs, queues, workers, health):
+    for module in (jobs, queues, workers, schedules, health):
         app.include_router(module.router)
     app.add_api_route("/", _home, include_in_schema=False)
     app.mount("/dashboard", dashboard(redis_url(settings)))

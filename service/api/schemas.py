@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from jobs.schedule import DEFAULT_MISSED, DEFAULT_TIMEZONE, Missed
 from service.broker.status import Status
 
 DAY = 24 * 3600  # seconds
@@ -116,6 +117,47 @@ class WorkerView(_View):
     last_seen_at: datetime | None
     finished: int
     failed: int
+
+
+class ScheduleBody(BaseModel):
+    """A schedule, as it is to be from now on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{1,100}$",
+        description="A schedule that has this name is replaced.",
+        examples=["nightly-report"],
+    )
+    task: str = Field(examples=["heavy_cpu_task"])
+    parameters: dict[str, Any] = Field({}, description="What the task is called with.")
+    cron: str = Field(
+        description="Minute, hour, day, month and weekday; a sixth field is for seconds.",
+        examples=["0 3 * * *"],
+    )
+    timezone: str = Field(
+        DEFAULT_TIMEZONE, description="On whose clocks.", examples=["Europe/Berlin"]
+    )
+    missed: Missed = Field(
+        DEFAULT_MISSED,
+        description="What becomes of the ticks at which no scheduler ran: `skip` them, run `once` "
+        "for all of them, or run `all` (of the latest thousand).",
+    )
+
+
+class ScheduleView(BaseModel):
+    """A schedule. Times are RFC 3339 in UTC; those that have not come yet are null."""
+
+    name: str
+    task: str
+    parameters: dict[str, Any]
+    cron: str = Field(examples=["0 3 * * *"])
+    timezone: str = Field(examples=["Europe/Berlin"])
+    missed: Missed
+    source: str = Field(description="`task` where @job declares it, `api` where it was posted.")
+    next_at: datetime | None = Field(description="The next tick, or the first not yet dealt with.")
+    last_at: datetime | None = Field(description="The last tick that a job was enqueued for.")
+    last_job: str | None = Field(description="That job's id.")
 
 
 class ReadyView(BaseModel):

@@ -1,6 +1,5 @@
 """A job's life: submitted, queued, run, and looked at."""
 
-import pytest
 from starlette.testclient import TestClient
 
 from tests.conftest import Start

@@ -1,0 +1,123 @@
+"""A call of a task on its way to becoming an RQ job: what an accepted one writes to Redis.
+
+It stands between the broker, which enqueues what callers submit, and the execution side, which
+enqueues what is scheduled. Neither may import the other, and both must write the same.
+"""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rq import Retry
+from rq.job import Job, JobStatus
+from rq.queue import Queue
+from rq.registry import ScheduledJobRegistry
+from rq.utils import get_call_string, now
+
+from jobs import Task
+
+LONGEST_ARGUMENT_SHOWN = 80  # characters, in the job's one-line description
+
+# A Lua function for scripts that enqueue. `key` and `arg` are where its own KEYS and ARGV begin:
+# KEYS: job, queue, set of queues, scheduled registry
+# ARGV: job id, 'RPUSH' | 'LPUSH' | 'ZADD', Unix time for ZADD, then the job's hash
+# → 1, or 0 where the job exists already
+#
+# What RQ's enqueue writes, in one step that can be sent again when its reply was lost: RQ's own
+# pushes a job twice then. (A job that has meanwhile run, and whose result_ttl is over, runs again.)
+ENQUEUE = """
+local function enqueue(key, arg)
+    if redis.call('EXISTS', KEYS[key]) == 1 then
+        return 0
+    end
+    redis.call('HSET', KEYS[key], unpack(ARGV, arg + 3))
+    redis.call('SADD', KEYS[key + 2], KEYS[key + 1])
+    if ARGV[arg + 1] == 'ZADD' then
+        redis.call('ZADD', KEYS[key + 3], ARGV[arg + 2], ARGV[arg])
+    else
+        redis.call(ARGV[arg + 1], KEYS[key + 1], ARGV[arg])
+    end
+    return 1
+end
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A call of a task that has passed validation. Durations in seconds."""
+
+    task: Task[..., Any]
+    parameters: dict[str, Any]
+    queue: str | None = None  #: the task's own where not given
+    timeout: int | None = None
+    result_ttl: int | None = None
+    at_front: bool = False
+    at: datetime | None = None  #: not before this time
+    meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
+
+    @property
+    def due(self) -> datetime | None:
+        """The next whole second, in UTC: RQ's schedule counts in those."""
+        if self.at is None:
+            return None
+        return (self.at + timedelta(microseconds=999_999)).astimezone(UTC).replace(microsecond=0)
+
+
+def job_id_at(milliseconds: int, noise: bytes) -> str:
+    """A UUID of version 7 (RFC 9562 §5.7) of this Unix time, with these ten bytes.
+
+    Such ids sort by their time, which is how jobs are listed.
+    """
+    value = milliseconds << 80 | int.from_bytes(noise)
+    value = value & ~(0xF << 76) | 0x7 << 76  # version
+    value = value & ~(0x3 << 62) | 0x2 << 62  # variant
+    return str(uuid.UUID(int=value))
+
+
+def job_of(submission: Submission, job_id: str, connection: Any) -> Job:
+    """The job as it will be written. RQ wants a connection for it, and leaves it unused."""
+    task, policy = submission.task, submission.task.policy
+    ttl = submission.result_ttl
+    job = Job.create(
+        task.path,
+        kwargs=submission.parameters,
+        connection=connection,
+        id=job_id,
+        origin=submission.queue or policy.queue,
+        timeout=submission.timeout or policy.timeout,
+        result_ttl=policy.result_ttl if ttl is None else ttl,
+        failure_ttl=policy.failure_ttl,
+        description=_description(task, submission.parameters),
+        retry=_rq_retry(task),
+        meta=submission.meta or None,
+        status=JobStatus.SCHEDULED if submission.at else JobStatus.QUEUED,
+        serializer="json",
+    )
+    job.enqueued_at = now()
+    if submission.at and submission.at_front:
+        job.enqueue_at_front = True
+    return job
+
+
+def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list[Any]]:
+    """KEYS and ARGV of `enqueue`."""
+    queue = Queue(job.origin, connection=job.connection, serializer="json")
+    command, moment = ("LPUSH" if submission.at_front else "RPUSH"), 0
+    if submission.due:
+        command, moment = "ZADD", int(submission.due.timestamp())
+    policy = submission.task.policy
+    ours = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash of the job
+    fields = [part for entry in (job.to_dict() | ours).items() for part in entry]
+    keys = [job.key, queue.key, Queue.redis_queues_keys, ScheduledJobRegistry(queue=queue).key]
+    return keys, [job.id, command, moment, *fields]
+
+
+def _rq_retry(task: Task[..., Any]) -> Retry | None:
+    retry = task.policy.retry
+    return Retry(max=retry.max, interval=retry.intervals()) if retry else None
+
+
+def _description(task: Task[..., Any], parameters: dict[str, Any]) -> str:
+    call = get_call_string(task.name, (), parameters, max_length=LONGEST_ARGUMENT_SHOWN)
+    return str(call)
