@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
+from redis.exceptions import WatchError
 from rq.exceptions import InvalidJobOperation
 from rq.job import Job, JobStatus
 from rq.queue import Queue
+from rq.rate_limit import RateLimitRegistry
 from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegistry
 from rq.utils import as_text, current_timestamp, now, utcformat
 
@@ -78,6 +80,7 @@ class JobActions:
             args=[job_id, current_timestamp(), utcformat(now()), DEFAULT_FAILURE_TTL],
             only="Only a job that is queued, scheduled or waiting can be canceled",
         )
+        _give_up_place(job)
 
     def retry(self, job_id: str) -> None:
         """Queue a failed job again, with its parameters and all its retries."""
@@ -102,10 +105,20 @@ class JobActions:
 
     def delete(self, job_id: str) -> None:
         """Remove a job and its result for good. One that runs has to end first."""
-        job = self._find(job_id)
-        if job.get_status(refresh=False) == JobStatus.STARTED:
-            raise _conflict(Status.RUNNING, "A running job can't be deleted; wait until it ends")
-        job.delete()
+        deleted = False
+        while not deleted:
+            with self._client.pipeline() as pipe:
+                pipe.watch(Job.key_for(job_id))
+                job = self._find(job_id)
+                if job.get_status(refresh=False) == JobStatus.STARTED:
+                    raise _conflict(Status.RUNNING, "Only a job that does not run can be deleted")
+                pipe.multi()
+                # Refused where a worker took the job meanwhile, or somebody else deleted it.
+                with contextlib.suppress(WatchError, InvalidJobOperation):
+                    job.delete(pipeline=pipe)
+                    pipe.execute()
+                    deleted = True
+        _give_up_place(job)
 
     def retry_failed(self) -> list[str]:
         """Queue every failed job again, on every queue; return their ids."""
@@ -153,6 +166,12 @@ class JobActions:
         except InvalidJobOperation as error:
             raise _conflict(Status.CANCELED, "It was canceled already") from error
         self._client.expire(job.key, DEFAULT_FAILURE_TTL)
+
+
+def _give_up_place(job: Job) -> None:
+    """Let another job have its place under its concurrency limit."""
+    if job.has_rate_limit:
+        RateLimitRegistry.from_job(job).cancel(job.id)
 
 
 def _conflict(status: Status, only: str) -> StatusConflict:

@@ -5,12 +5,18 @@ import os
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis.asyncio
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MaxConnectionsError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Retry
 from rq.job import Job, JobStatus
@@ -59,6 +65,13 @@ class Submission:
     result_ttl: int | None = None
     at_front: bool = False
     at: datetime | None = None  #: not before this time
+
+    @property
+    def due(self) -> datetime | None:
+        """The next whole second, in UTC: RQ's schedule counts in those."""
+        if self.at is None:
+            return None
+        return (self.at + timedelta(microseconds=999_999)).astimezone(UTC).replace(microsecond=0)
 
 
 class Enqueuer:
@@ -123,7 +136,7 @@ def _record(job: Job, submission: Submission) -> JobRecord:
         result=None,
         error=None,
         enqueued_at=job.enqueued_at,
-        scheduled_for=submission.at,
+        scheduled_for=submission.due,
         started_at=None,
         ended_at=None,
         attempts=0,
@@ -155,9 +168,8 @@ def _description(task: Task[..., Any], parameters: dict[str, Any]) -> str:
 def _script_arguments(job: Job, submission: Submission) -> dict[str, Any]:
     queue = Queue(job.origin, connection=job.connection, serializer="json")
     command, moment = ("LPUSH" if submission.at_front else "RPUSH"), 0
-    if submission.at:
-        # Up to the next whole second, which is what RQ's schedule counts in.
-        command, moment = "ZADD", int((submission.at + timedelta(microseconds=999_999)).timestamp())
+    if submission.due:
+        command, moment = "ZADD", int(submission.due.timestamp())
     fields = [part for field in job.to_dict().items() for part in field]
     return {
         "keys": [
@@ -171,8 +183,11 @@ def _script_arguments(job: Job, submission: Submission) -> dict[str, Any]:
 
 
 def _never_sent(error: RedisError) -> bool:
-    """Whether no connection came about, so that nothing can have arrived."""
-    return isinstance(error.__cause__, OSError) and "connecting to" in str(error)
+    """Whether nothing can have been written: no connection came about, or it was refused."""
+    refusals = (AuthenticationError, BusyLoadingError, MaxConnectionsError)
+    if isinstance(error, refusals) or isinstance(error.__cause__, refusals):
+        return True
+    return "connecting to" in str(error)  # redis-py's words, and its only sign
 
 
 def _away(error: RedisError, in_doubt: str | None) -> RedisAway:
