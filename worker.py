@@ -4,12 +4,12 @@
     rq worker -w worker.Worker -S json cpu  the same worker under RQ's own command
 
 It forks a horse for each job, as RQ does; tasks are imported before the fork. What it takes it
-takes with `claim`, what dies it brings back with `recovery`, and due jobs move by `scheduler`.
+takes with `claim` and runs as in `running`, what dies it brings back with `recovery`, and due jobs
+move by `scheduler`.
 """
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -18,38 +18,36 @@ from types import FrameType
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from rq import Queue
-from rq import Worker as RQWorker
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
 from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
-from rq.timeouts import JobTimeoutException
 from rq.utils import now
 from rq.worker import DequeueStrategy, WorkerStatus
 from rq.worker_registration import register
 
 from jobs.catalogue import Catalogue
 from jobs.errors import TaskError
-from service.broker.connection import connect, redis_url
+from service.broker.connection import SOCKET_TIMEOUT, connect, redis_url
 from service.errors import PaddockError
 from service.execution.claim import EXECUTION_TTL, Claim, Claimer
 from service.execution.doorbell import Doorbell
 from service.execution.fence import TaskQueue, fenced
-from service.execution.horse import Horse, die_with_parent
 from service.execution.housekeeping import Housekeeper
+from service.execution.running import HEARTBEAT, JobRunner
 from service.execution.scheduler import Scheduler
 from service.settings import Settings
 
-HEARTBEAT = 3  # seconds between a worker's signs of life
 LEASE = 10  # seconds without one until its jobs are given to others
-OVERDUE = 10  # seconds past its timeout that a job gets to react, before it is killed
 LONGEST_RECONNECT_WAIT = 4.0  # seconds
 
 
-class Worker(RQWorker):
+class Worker(JobRunner):
     """Takes jobs of the catalogue from its queues, the first queue's first.
 
     Whatever serializer, job class and intervals RQ's command line passes, Paddock's own are used.
@@ -70,16 +68,18 @@ class Worker(RQWorker):
         names = [queue.name if isinstance(queue, Queue) else queue for queue in listed]
         if connection is None and isinstance(listed[0], Queue):
             connection = listed[0].connection
-        catalogue = catalogue or Catalogue.load(Settings.load().tasks)
+        self._fenced = fenced(catalogue or Catalogue.load(Settings.load().tasks))
         stock |= {
             "serializer": "json",
-            "job_class": fenced(catalogue),
+            "job_class": self._fenced,
             "queue_class": TaskQueue,
             "worker_ttl": LEASE,
         }
         stock.pop("default_worker_ttl", None)
         super().__init__(names, name=name, connection=connection, **stock)
-        self._claimer = Claimer(self.connection, self.name)
+        # redis-py would send a transaction again whose reply was lost: jobs pushed twice.
+        self.connection.set_retry(Retry(NoBackoff(), 0))
+        self._claimer = Claimer(self.connection, self.name, LEASE)
         self._house = Housekeeper(self.connection, self.queues, self.job_class, LEASE)
         self._bell = Doorbell(self.connection, [queue.key for queue in self.queues])
 
@@ -138,16 +138,15 @@ class Worker(RQWorker):
                 with self._stoppable():
                     self._bell.wait(HEARTBEAT)
                 wait = 0.5
-            except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
-                self.log.warning("Worker %s: Redis is away (%s)", self.name, error)
+            except RedisError as error:  # away, loading, a replica after a failover, full, …
+                self.log.warning("Worker %s: waits for Redis (%s)", self.name, error)
                 with self._stoppable():
                     time.sleep(wait)
                 wait = min(wait * 2, LONGEST_RECONNECT_WAIT)
                 self._house.was_cut_off()
 
     def _take(self, claimed: Claim) -> tuple[Job, Queue]:
-        job = self.job_class(claimed.job_id, connection=self.connection, serializer="json")
-        job.restore(claimed.fields)
+        job = self._fenced.taken(claimed.job_id, claimed.fields, claimed.queue)
         execution = Execution(claimed.execution_id, job.id, self.connection, self.name)
         execution._job = job
         self.executions[execution.id] = execution
@@ -190,71 +189,14 @@ class Worker(RQWorker):
 
     def _leave(self) -> None:
         self._bell.close()
+        self._settle()  # a job that a second Ctrl-C has cut short goes back at once
         try:
             self.teardown()
         except RedisError as error:
             # Its key expires by itself; what it left is brought back by others.
             self.log.warning("Worker %s: left without saying so (%s)", self.name, error)
 
-    # One job
-
-    def execute_job(self, job: Job, queue: Queue) -> None:
-        """Fork a horse for the job, and see to it that however it ends is on record."""
-        execution = self.executions[next(iter(self.executions))]
-        self.fork_work_horse(job, queue)
-        self.monitor_work_horse(job, queue, execution)
-        self._house.ended(queue, execution)
-        try:
-            self._house.settle()
-        except RedisError as error:
-            self.log.warning("Worker %s: will settle %s later (%s)", self.name, job.id, error)
-
-    def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        parent = os.getpid()
-        self._horse_pid = os.fork()
-        if self._horse_pid == 0:
-            os.setpgrp()
-            die_with_parent(parent)
-            os.environ |= {"RQ_WORKER_ID": self.name, "RQ_JOB_ID": job.id}
-            self.main_work_horse(job, queue)
-        with contextlib.suppress(OSError):  # both sides set it: neither has to wait for the other
-            os.setpgid(self._horse_pid, self._horse_pid)
-
-    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
-        """Keep the job's heartbeat up until its horse is gone; kill one that overstays."""
-        horse = Horse(self._horse_pid)
-        job.started_at = now()
-        while (ending := horse.wait(HEARTBEAT)) is None:
-            if job.timeout and 0 < job.timeout < horse.age - OVERDUE:
-                ending = horse.kill()
-                self._fail_overdue(job, queue, execution)
-                break
-            self._keep_alive(job, execution)
-        horse.close()
-        self._horse_pid = 0
-        self.executions.pop(execution.id, None)
-        if self._stopped_job_id == job.id:
-            self._handle_stopped_job(job, queue, execution)
-        elif not ending.was_orderly:
-            self.log.warning("Worker %s: horse of %s: %s", self.name, job.id, ending)
-
-    def _keep_alive(self, job: Job, execution: Execution) -> None:
-        self._ensure_scheduler()
-        try:
-            self.maintain_heartbeats(job, execution)
-        except RedisError as error:
-            self.log.warning("Worker %s: no heartbeat for %s: %s", self.name, job.id, error)
-
-    def _fail_overdue(self, job: Job, queue: Queue, execution: Execution) -> None:
-        job.ended_at = now()
-        reason = f"Task exceeded its timeout of {job.timeout} s, did not react, and was killed"
-        error = f"{JobTimeoutException.__module__}.{JobTimeoutException.__name__}: {reason}"
-        self.handle_job_failure(job, queue=queue, exc_string=error, execution=execution)
-
     # Signs of life
-
-    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
-        return EXECUTION_TTL
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Show that this worker lives, for `LEASE` seconds, whatever RQ asks for.
@@ -283,8 +225,8 @@ class Worker(RQWorker):
             self.scheduler.start()
 
     @property
-    def dequeue_timeout(self) -> int:
-        return 1  # nothing blocks in Redis, so RQ need not stretch the socket timeout for it
+    def connection_timeout(self) -> int:
+        return int(SOCKET_TIMEOUT)  # nothing blocks in Redis, so RQ need not stretch it
 
 
 def main() -> int:
@@ -298,10 +240,13 @@ def main() -> int:
         catalogue = Catalogue.load(settings.tasks)
         connection = connect(redis_url(settings))
         worker = Worker(settings.queues, connection=connection, catalogue=catalogue)
+        worker.work(burst=options.burst)
     except (PaddockError, TaskError) as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return 2
-    worker.work(burst=options.burst)
+    except RedisError as error:  # only before it has begun: then it waits
+        print(f"worker.py: Redis can't be reached: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

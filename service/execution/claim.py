@@ -25,14 +25,34 @@ from rq.utils import as_text, now, utcformat
 EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 
 # KEYS: queue, started registry, for each queue in order of priority
-# ARGV: prefix, execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions
+# ARGV: prefix, execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
+#       worker's lease, '1' where the same claim was sent before, and its reply was lost
 # → nothing, or {number of the queue, job id, the job's hash}
+#
+# A claim that is sent again answers with the job that it took the first time: the worker lives,
+# so nobody else would ever bring that job back.
 #
 # An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
 # is dropped: it has nothing left to run.
 _CLAIM = """
 local prefix, execution, worker = ARGV[1], ARGV[2], ARGV[3]
 local now, timestamp, ttl = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+
+local function taken_before()
+    for _, key in ipairs(redis.call('SMEMBERS', ARGV[7])) do
+        local id, its_execution = string.match(key, '^(.*):([^:]*)$')
+        for i = 1, #KEYS, 2 do
+            if its_execution == execution and redis.call('ZSCORE', KEYS[i + 1], key) then
+                return {(i + 1) / 2, id, redis.call('HGETALL', prefix .. ':job:' .. id)}
+            end
+        end
+    end
+end
+
+local before = ARGV[9] == '1' and taken_before()
+if before then
+    return before
+end
 for i = 1, #KEYS, 2 do
     local id = redis.call('LPOP', KEYS[i])
     while id do
@@ -52,7 +72,9 @@ for i = 1, #KEYS, 2 do
             redis.call('EXPIRE', prefix .. ':executions:' .. id, ttl)
             redis.call('ZADD', KEYS[i + 1], now + ttl, key)
             redis.call('SADD', ARGV[7], key)
+            -- Its record may have expired a moment ago; without an end it would live for ever.
             redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
+            redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[8])
             return {(i + 1) / 2, id, redis.call('HGETALL', job)}
         end
         id = redis.call('LPOP', KEYS[i])
@@ -75,13 +97,16 @@ class Claim:
 class Claimer:
     """Takes jobs for one worker."""
 
-    def __init__(self, connection: Redis, worker_name: str) -> None:
+    def __init__(self, connection: Redis, worker_name: str, lease: int) -> None:
         self._script = connection.register_script(_CLAIM)
-        self._worker_name = worker_name
+        self._worker_name, self._lease = worker_name, lease
+        self._unanswered: str | None = None  # the execution id of a claim whose reply was lost
 
     def claim(self, queues: Sequence[Queue]) -> Claim | None:
         """The first job of the first queue that has one, or None where all are empty."""
-        execution_id, moment = uuid4().hex, now()
+        sent_before = self._unanswered is not None
+        execution_id = self._unanswered = self._unanswered or uuid4().hex
+        moment = now()
         keys = [key for queue in queues for key in (queue.key, StartedJobRegistry(queue=queue).key)]
         taken: Any = self._script(
             keys=keys,
@@ -93,8 +118,11 @@ class Claimer:
                 utcformat(moment),
                 EXECUTION_TTL,
                 WORKER_EXECUTIONS_KEY_TEMPLATE.format(self._worker_name),
+                self._lease,
+                int(sent_before),
             ],
         )
+        self._unanswered = None
         if not taken:
             return None
         number, job_id, flat = taken

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from redis.client import Pipeline
 from rq import Queue
+from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.utils import now
 
@@ -17,6 +18,10 @@ class NotInCatalogue(PermanentFailure):
     """The job names a function that this worker may not run."""
 
 
+class Unreadable(PermanentFailure, DeserializationError):
+    """What Redis holds under the job's id is no job, or one that is not in JSON."""
+
+
 class TaskJob(Job):
     """An RQ job that runs tasks of the catalogue, and nothing else.
 
@@ -25,6 +30,42 @@ class TaskJob(Job):
     """
 
     catalogue: Catalogue
+    is_in_task = False  #: from the call of the task until it has returned, not: raised
+
+    unreadable: str | None = None  #: what is wrong with its record, where it can't be run
+
+    @classmethod
+    def taken(cls, job_id: str, fields: dict[bytes, bytes], queue: Queue) -> Self:
+        """The job with these fields. One that can't be read is a job all the same: it will fail."""
+        job = cls(connection=queue.connection, serializer="json")
+        job._id = job_id  # as it is: RQ's setter refuses ids that other programs may have used
+        try:
+            job.restore(fields)
+        except Exception as error:  # noqa: BLE001  # anybody may have written anything
+            job.unreadable = f"{type(error).__name__}: {error}"
+            job.data = fields.get(b"data", b"")
+        job.origin = job.origin or queue.name
+        return job
+
+    def _deserialize_data(self) -> None:
+        try:
+            if self.unreadable:
+                raise DeserializationError(self.unreadable)
+            super()._deserialize_data()
+        except DeserializationError as error:
+            self.retries_left = 0
+            raise Unreadable(f"This is not a job in JSON: {error.__cause__ or error}") from error
+
+    def perform(self) -> Any:
+        self.is_in_task = True
+        outcome = super().perform()
+        self.is_in_task = False
+        return outcome
+
+    def is_retried_after(self, error: BaseException) -> bool:
+        """Whether the task's policy would retry it; for errors that the task itself never saw."""
+        task = self.catalogue.at(self.func_name)
+        return task is not None and task.policy.retries(error)
 
     @property
     def func(self) -> Callable[..., Any]:

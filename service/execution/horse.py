@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 
+NOT_RECORDED = os.EX_TEMPFAIL  # exit status of a horse that could not tell Redis how it went
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_INTERVAL = 0.05  # seconds, where the system has no pidfd
 
@@ -34,6 +35,14 @@ class Ending:
     @property
     def was_orderly(self) -> bool:
         return self.wait_status == os.EX_OK
+
+    @property
+    def was_crash(self) -> bool:
+        """Whether the job may be to blame, if it has left no record of its end.
+
+        An orderly exit counts too: a job that calls `os._exit` would else come back for ever.
+        """
+        return os.waitstatus_to_exitcode(self.wait_status) != NOT_RECORDED
 
     def __str__(self) -> str:
         if os.WIFSIGNALED(self.wait_status):

@@ -15,6 +15,7 @@ from rq.worker_registration import clean_worker_registry
 
 from service.execution.recovery import Recovery
 
+RECOVERY_INTERVAL = 1  # seconds between looks for jobs whose workers have died
 CLEANUP_INTERVAL = 60  # seconds between clean-ups of what has expired
 
 logger = logging.getLogger("rq.worker")
@@ -29,33 +30,37 @@ class Housekeeper:
         self._connection, self._queues, self._job_class = connection, queues, job_class
         self._lease = lease
         self._recovery = Recovery(connection)
-        self._unsettled: list[tuple[Queue, Execution]] = []
-        self._trusts_heartbeats_from = 0.0
+        self._unsettled: list[tuple[Queue, Execution, bool]] = []
+        self._recovers_from = 0.0
         self._cleans_from = 0.0
 
     def keep(self) -> None:
         """Do what is due."""
         self.settle()
-        if time.monotonic() >= self._trusts_heartbeats_from:
+        if time.monotonic() >= self._recovers_from:
             self._tell(*self._recovery.recover(self._queues))
+            self._recovers_from = time.monotonic() + RECOVERY_INTERVAL
         if time.monotonic() >= self._cleans_from:
             self._clean()
             self._cleans_from = time.monotonic() + CLEANUP_INTERVAL
 
-    def ended(self, queue: Queue, execution: Execution) -> None:
-        """The horse of this execution is gone; `settle` sees to what it may have left."""
-        self._unsettled.append((queue, execution))
+    def ended(self, queue: Queue, execution: Execution, *, crashed: bool) -> None:
+        """The horse of this execution is gone; `settle` sees to what it may have left.
+
+        `crashed` says whether the job is to blame if it has left no record of its end.
+        """
+        self._unsettled.append((queue, execution, crashed))
 
     def settle(self) -> None:
         """Bring back the jobs whose horses ended without having recorded how."""
         while self._unsettled:
-            queue, execution = self._unsettled[0]
-            self._tell(*self._recovery.release(queue, execution.job_id, execution.id))
+            queue, execution, crashed = self._unsettled[0]
+            self._tell(*self._recovery.release(queue, execution.composite_key, crashed=crashed))
             self._unsettled.pop(0)
 
     def was_cut_off(self) -> None:
         """Redis was away, for every worker: give the others time to show that they live."""
-        self._trusts_heartbeats_from = time.monotonic() + self._lease
+        self._recovers_from = time.monotonic() + self._lease
 
     def _clean(self) -> None:
         """RQ's clean-up of started jobs, which fails them, is left out: `recovery` is for those."""

@@ -20,7 +20,7 @@ MAX_CRASHES = 3  # a job that has taken down this many horses or workers is fail
 # KEYS: started registry, queue, failed registry
 # ARGV: prefix, now (Unix), now (RQ's text), most crashes, why (for the hash), why (for the
 #       result), failure ttl where the job has none, the one entry to release (or '' for every
-#       entry whose worker is dead)
+#       entry whose worker is dead), crashes to add to those that the job is to blame for
 # → {ids put back} and {ids failed as poison}
 _RELEASE = """
 local prefix, now, timestamp = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -35,7 +35,7 @@ local function fail(id, job)
     local ttl = tonumber(redis.call('HGET', job, 'failure_ttl') or ARGV[7])
     local results = prefix .. ':results:' .. id
     redis.call('HSET', job, 'status', 'failed', 'ended_at', timestamp, 'exc_info', ARGV[5],
-        'retries_left', 0)
+        'retries_left', 0, 'crashes', 0)  -- none against it, if it is requeued by hand
     redis.call('XADD', results, 'MAXLEN', 10, '*', 'type', 2, 'worker_name', '',
         'exc_string', ARGV[6])
     redis.call('ZADD', KEYS[3], ttl < 0 and '+inf' or now + ttl, id)
@@ -49,12 +49,12 @@ local back, poison = {}, {}
 local entries = ARGV[8] ~= '' and {ARGV[8]} or redis.call('ZRANGE', KEYS[1], 0, -1)
 for _, entry in ipairs(entries) do
     if (ARGV[8] ~= '' or abandoned(entry)) and redis.call('ZREM', KEYS[1], entry) == 1 then
-        local id, execution = string.match(entry, '^([^:]*):(.*)$')
+        local id, execution = string.match(entry, '^(.*):([^:]*)$')
         local job = prefix .. ':job:' .. id
         redis.call('DEL', prefix .. ':execution:' .. entry)
         redis.call('ZREM', prefix .. ':executions:' .. id, execution)
         if redis.call('HGET', job, 'status') == 'started' then
-            if redis.call('HINCRBY', job, 'crashes', 1) >= tonumber(ARGV[4]) then
+            if redis.call('HINCRBY', job, 'crashes', ARGV[9]) >= tonumber(ARGV[4]) then
                 fail(id, job)
                 table.insert(poison, id)
             else
@@ -86,19 +86,19 @@ class Recovery:
         back: list[str] = []
         poison: list[str] = []
         for queue in queues:
-            returned, failed = self._release(queue, "")
+            returned, failed = self._release(queue, "", crashed=True)
             back += returned
             poison += failed
         return back, poison
 
-    def release(self, queue: Queue, job_id: str, execution_id: str) -> tuple[list[str], list[str]]:
-        """The same for one execution whose horse is known to have ended.
+    def release(self, queue: Queue, entry: str, *, crashed: bool) -> tuple[list[str], list[str]]:
+        """The same for one execution (its composite key) whose horse is known to have ended.
 
         Does nothing where the horse has recorded how it ended, as it should.
         """
-        return self._release(queue, f"{job_id}:{execution_id}")
+        return self._release(queue, entry, crashed=crashed)
 
-    def _release(self, queue: Queue, entry: str) -> tuple[list[str], list[str]]:
+    def _release(self, queue: Queue, entry: str, *, crashed: bool) -> tuple[list[str], list[str]]:
         moment = now()
         why = zlib.compress(_WHY.encode())
         back, poison = self._script(
@@ -116,6 +116,7 @@ class Recovery:
                 b64encode(why),
                 DEFAULT_FAILURE_TTL,
                 entry,
+                int(crashed),
             ],
         )
         return [as_text(job_id) for job_id in back], [as_text(job_id) for job_id in poison]

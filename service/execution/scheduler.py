@@ -8,6 +8,7 @@ and outlives an absent Redis. It holds RQ's scheduler lock, so a stock scheduler
 import logging
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -18,6 +19,8 @@ from rq.queue import Queue
 from rq.registry import ScheduledJobRegistry
 from rq.scheduler import RQScheduler
 from rq.utils import as_text, current_timestamp, now, utcformat
+
+from service.execution.horse import die_with_parent
 
 LOCK_TTL = 15  # seconds until another host's scheduler takes over from one that died
 MOST_AT_ONCE = 500  # jobs moved by one script run, during which Redis serves nobody else
@@ -69,20 +72,31 @@ class Scheduler(RQScheduler):
         """Whether the process that `start` forked still runs."""
         return self._process is not None and self._process.is_alive()
 
+    def start(self) -> Any:
+        """Fork it, with the signals blocked that it must not hear as a copy of the worker.
+
+        They stay blocked in its process: SIGTERM is waited for, and Ctrl-C is the worker's to hear.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+        try:
+            return super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def work(self) -> None:
         """The process's loop; ends on SIGTERM, or when the worker that forked it is gone."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker hears Ctrl-C, and tells
-        signal.signal(signal.SIGTERM, self.request_stop)
+        die_with_parent(self._parent, signal.SIGTERM)
         queues = [Queue(name, self.connection, serializer="json") for name in self._queue_names]
         self._acquired_locks = set(self._queue_names)  # what `stop` gives back, where it is ours
         move = self.connection.register_script(_MOVE)
-        while not self._stop_requested and os.getppid() == self._parent:
+        told_to_stop = False
+        while not told_to_stop and os.getppid() == self._parent:
             try:
                 self.register_birth()
                 self._move_due_jobs(move, queues)
             except RedisError as error:
                 logger.warning("The scheduler waits for Redis: %s", error)
-            time.sleep(self.interval)
+            told_to_stop = _sigterm_within(self.interval)
         self._give_up()
 
     def move_once(self) -> None:
@@ -133,3 +147,11 @@ class Scheduler(RQScheduler):
             self.stop()
         except RedisError as error:
             logger.warning("The scheduler's locks are left to expire: %s", error)
+
+
+def _sigterm_within(seconds: float) -> bool:
+    """Wait for this long, or until SIGTERM, which is blocked, has arrived."""
+    if sys.platform == "linux":
+        return signal.sigtimedwait([signal.SIGTERM], seconds) is not None
+    time.sleep(seconds)
+    return signal.SIGTERM in signal.sigpending()
