@@ -66,7 +66,7 @@ class Worker(RegisteredWorker):
         self._catalogue = catalogue or Catalogue.load(self._settings.tasks)
         self._upkeep_due = 0.0
         self._ended: Ended | None = None  # what is still to be recorded
-        self._claimer = Claimer(self.connection, self.name)
+        self._claimer = Claimer(self.connection, self.name, LEASE)
         self._settler = Settler(self.connection, self.name, socket.gethostname())
         self._house = Housekeeper(self.connection, self.queues, LEASE)
         self._bell = Doorbell(self.connection, [queue.key for queue in self.queues])
@@ -234,6 +234,7 @@ class Worker(RegisteredWorker):
                     self.orders.cancel(job.id)
         except RedisError as error:
             self.log.warning("Worker %s: no heartbeat for %s: %s", self.name, job.id, error)
+            self._house.was_cut_off()
 
     def _leave(self) -> None:
         self._stable.close()
@@ -274,10 +275,13 @@ def main() -> int:
         worker = Worker(
             settings.queues, connection=connection, settings=settings, catalogue=catalogue
         )
+        worker.work(burst=options.burst)
     except (PaddockError, TaskError) as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return 2
-    worker.work(burst=options.burst)
+    except RedisError as error:  # only before it has begun: then it waits
+        print(f"worker.py: Redis can't be reached: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

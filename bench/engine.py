@@ -2,8 +2,8 @@
 
     python -m bench.engine [--rounds 3] [--workers 2] [--out bench/results]
 
-All Redis-backed contenders use one server with `appendfsync always`. Each load is enqueued while the
-workers are idle; the clock runs from then until the last job is on record as finished.
+All Redis-backed contenders use one server with `appendfsync always`. Each load is enqueued while
+the workers are idle; the clock runs from then until the last job is on record as finished.
 """
 
 import argparse

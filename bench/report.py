@@ -14,7 +14,7 @@ def table(figures: dict[str, Any], loads: list[str]) -> str:
         "| --- |" + " --- |" * len(loads),
     ]
     for name, rates in figures["rates"].items():
-        cells = [f"{rates[load]:.0f} ({rates[load] / base[load]:.2f}×)" for load in loads]
+        cells = [f"{rates[load]:.0f} ({rates[load] / base[load]:.2f} x)" for load in loads]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     idle = figures["idle"]
     rows = {

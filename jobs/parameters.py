@@ -1,11 +1,12 @@
 """A task's signature as a pydantic model: JSON in at the door, typed values in the worker."""
 
 import inspect
+import json
 import typing
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, to_json
@@ -40,7 +41,8 @@ class Parameters:
             if parameter.default is not parameter.empty:
                 fields[name] = Field(default=parameter.default)
         title = "".join(part.title() for part in function.__name__.split("_")) + "Parameters"
-        model = dataclass(type(title, (), fields), config=_AS_JSON, kw_only=True)
+        config = _AS_JSON | ConfigDict(ser_json_inf_nan="constants")  # kept, to be found
+        model = dataclass(type(title, (), fields), config=config, kw_only=True)
         self.names = list(self._signature.parameters)
         self.adapter: TypeAdapter[Any] = _adapter(model, "its parameters")
         self.schema: JSONObject = self.adapter.json_schema()
@@ -60,6 +62,7 @@ class Parameters:
         """
         values = self.adapter.validate_json(body)
         accepted: JSONObject = self.adapter.dump_python(values, mode="json", by_alias=True)
+        _refuse_not_finite(accepted)
         return accepted
 
     def rebuild(self, args: typing.Sequence[Any], kwargs: JSONObject) -> JSONObject:
@@ -116,6 +119,17 @@ def _adapter(of: Any, what: str) -> TypeAdapter[Any]:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise TypeError(f"JSON can't carry {what}: {reason}") from error
     return adapter
+
+
+def _refuse_not_finite(values: JSONObject) -> None:
+    # Pydantic reads NaN, Infinity and 1e999 out of JSON, and lets them pass where nothing forbids
+    # them: in an `Any`, or in the user's own models. They would be null by the time the task runs.
+    for name, value in values.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            fault: Any = {"type": "finite_number", "loc": (name,), "input": value}
+            raise ValidationError.from_exception_data("parameters", [fault]) from None
 
 
 def _is_model(of: Any) -> bool:

@@ -15,7 +15,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a program that died is s
 SETTLED = 10.0  # seconds a program must have run for its next pause to be short again
 LOOK_INTERVAL = 0.1  # seconds
 REFUSED = 2  # exit status of a program that can't work as it is set up: no use trying again
-KILL_GRACE = 5.0  # seconds beyond the grace, for what the last stage writes as it ends
+LEAST_GRACE = 1.5  # seconds; RQ takes a second signal within one for the first
+KILL_GRACE = 5.0  # seconds beyond the grace, for what a program writes as it ends
 
 
 @dataclass(eq=False)
@@ -132,12 +133,18 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         for stage in reversed(self._stages):
-            for program in stage:
-                program.signal(signal.SIGTERM)
-            until = time.monotonic() + self._grace + KILL_GRACE
-            while any(program.is_running for program in stage) and time.monotonic() < until:
-                time.sleep(LOOK_INTERVAL / 2)
+            # Told a second time, a worker ends the job it runs, and puts it back on its queue.
+            for grace in (max(self._grace, LEAST_GRACE), KILL_GRACE):
+                for program in stage:
+                    program.signal(signal.SIGTERM)
+                _wait_for(stage, grace)
             for program in stage:
                 program.signal(signal.SIGKILL)
                 if program.process is not None:
                     program.process.wait()
+
+
+def _wait_for(stage: list[Program], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while any(program.is_running for program in stage) and time.monotonic() < until:
+        time.sleep(LOOK_INTERVAL / 2)

@@ -9,14 +9,14 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 from service.api.problems import MEDIA_TYPE
-from service.api.schemas import JobView, ProblemView
+from service.api.schemas import JobView
 from service.broker.records import JobRecord
 
 
 def json_response(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """Encode plain data or a view. NaN and infinities become null: JSON has no word for them."""
     try:
-        body = to_json(content)
+        body = to_json(content, inf_nan_mode="null")
     except PydanticSerializationError:
         # Text that UTF-8 can't hold (half of a surrogate pair), out of another program's job.
         plain = content.model_dump(mode="json") if isinstance(content, BaseModel) else content
@@ -39,8 +39,7 @@ def problems(**described: str) -> dict[int | str, dict[str, Any]]:
     return {
         int(code.removeprefix("s")): {
             "description": text,
-            "model": ProblemView,
-            "content": {MEDIA_TYPE: {}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemView"}}},
         }
         for code, text in described.items()
     }

@@ -1,7 +1,6 @@
 """Who may call: keys, and the browser that was sent here by another site."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable
@@ -22,13 +21,13 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 class ApiKeys:
     """The keys that open the service. Only their hashes are kept in memory."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    def __init__(self, keys: Iterable[bytes]) -> None:
         self._hashes = [_hash(key) for key in keys]
 
     def __bool__(self) -> bool:
         return bool(self._hashes)
 
-    def open_with(self, key: str) -> bool:
+    def open_with(self, key: bytes) -> bool:
         """Whether this is one of them. Takes the same time whichever it is, if any."""
         shown = _hash(key)
         matches = [hmac.compare_digest(shown, known) for known in self._hashes]
@@ -40,8 +39,11 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
-        self._hosts = {*LOOPBACK_NAMES, settings.host, *settings.allowed_hosts}
+        self._keys = ApiKeys(
+            key.get_secret_value().encode(errors="surrogateescape") for key in settings.api_keys
+        )
+        named = (*LOOPBACK_NAMES, settings.host, *settings.allowed_hosts)
+        self._hosts = {name.lower() for name in named}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (problem := self._problem(scope)):
@@ -68,8 +70,8 @@ class Guard:
         return None
 
 
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _hash(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 def _route(scope: Scope) -> str:
@@ -77,27 +79,31 @@ def _route(scope: Scope) -> str:
     return path.removeprefix(scope.get("root_path", ""))
 
 
-def _shown_key(headers: Headers) -> tuple[str | None, bool]:
+def _shown_key(headers: Headers) -> tuple[bytes | None, bool]:
     """The key that a request shows, and whether a browser adds it to requests by itself."""
     if key := headers.get("x-api-key"):
-        return key, False
+        return _bytes_of(key), False
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     match scheme.lower():
         case "bearer":
-            return credentials.strip(), False
+            return _bytes_of(credentials.strip()), False
         case "basic":
             return _basic_password(credentials), True
         case _:
             return None, False
 
 
-def _basic_password(credentials: str) -> str | None:
+def _bytes_of(header: str) -> bytes:
+    return header.encode("latin-1")  # as it was sent: Starlette decodes headers so
+
+
+def _basic_password(credentials: str) -> bytes | None:
     """The password is the key; the user's name does not matter."""
     try:
-        decoded = base64.b64decode(credentials, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        decoded = base64.b64decode(credentials, validate=True)
+    except ValueError:  # no base64, or not even ASCII
         return None
-    user, _, password = decoded.partition(":")
+    user, _, password = decoded.partition(b":")
     return password or user
 
 
@@ -116,7 +122,7 @@ def _cross_site_problem(headers: Headers) -> RequestRefused | None:
     """Refuse what another site's page made a browser send. Programs send neither header."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     foreign = site not in (None, "same-origin", "none")
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
         foreign = True
     if not foreign:
         return None

@@ -23,5 +23,5 @@ def form_to_json(body: bytes, schema: dict[str, Any]) -> bytes:
             max_num_fields=MOST_FIELDS,
         )
         return fields_to_json(pairs, schema)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedBody(f"The form can't be read: {error}.") from error

@@ -19,9 +19,15 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 _GONE = problems(s404="No such job.", s503="Redis is away.")
 _UNFIT = _GONE | problems(s409="The job's status forbids this.")
+_OPTIONS = problems(s422="The options in the query are not valid.")
 
 
-@router.get("", summary="List jobs, newest first", response_model=JobPage)
+@router.get(
+    "",
+    summary="List jobs, newest first",
+    response_model=JobPage,
+    responses=problems(s503="Redis is away.") | _OPTIONS,
+)
 def list_jobs(options: Annotated[ListOptions, Query()], broker: BrokerDep) -> Response:
     wanted = JobFilter(
         status=options.status, task=options.task, queue=options.queue, since=options.since
@@ -31,14 +37,14 @@ def list_jobs(options: Annotated[ListOptions, Query()], broker: BrokerDep) -> Re
     return json_response(JobPage(jobs=jobs, next=page.next_cursor))
 
 
-@router.get("/{job_id}", summary="Show a job", response_model=JobView, responses=_GONE)
+@router.get("/{job_id}", summary="Show a job", response_model=JobView, responses=_GONE | _OPTIONS)
 async def show_job(
     job_id: JobId, options: Annotated[WaitOption, Query()], broker: BrokerDep
 ) -> Response:
     return job_response(await _awaited(broker, job_id, options.wait))
 
 
-@router.get("/{job_id}/result", summary="Get a job's result", responses=_UNFIT)
+@router.get("/{job_id}/result", summary="Get a job's result", responses=_UNFIT | _OPTIONS)
 async def get_result(
     job_id: JobId, options: Annotated[WaitOption, Query()], broker: BrokerDep
 ) -> Response:

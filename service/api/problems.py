@@ -1,8 +1,8 @@
 """Errors → RFC 9457 problem documents, in one place."""
 
 import json
-from collections.abc import Iterable, Mapping
-from http import HTTPStatus
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -10,11 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from jobs.errors import UnknownTask
-from service.errors import OptionsInvalid, Problem, RedisAway, TaskNotFound
+from service.errors import MalformedBody, OptionsInvalid, Problem, RedisAway, TaskNotFound
 
 MEDIA_TYPE = "application/problem+json"
+MOST_FIELDS_TOLD = 20  # of those that fail; a long list of wrong items would fill megabytes
 
 
 def problem_response(problem: Problem) -> Response:
@@ -26,10 +29,10 @@ def failing_fields(
     errors: ValidationError | RequestValidationError, where: str
 ) -> list[dict[str, str]]:
     """What failed validation, a row each: where, which field, and why."""
-    listed: Iterable[Any] = errors.errors()
+    listed: Sequence[Any] = errors.errors()
     return [
-        {"in": where, "field": _dotted(error["loc"], where), "message": error["msg"]}
-        for error in listed
+        {"in": where, "field": _dotted(error["loc"], where), "message": _message(error)}
+        for error in listed[:MOST_FIELDS_TOLD]
     ]
 
 
@@ -40,6 +43,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RedisError, _on_redis_error)
+    app.add_exception_handler(ClientDisconnect, _on_lost_caller)
     app.add_exception_handler(Exception, _on_defect)
 
 
@@ -63,14 +67,15 @@ async def _on_invalid_request(_: Request, error: Any) -> Response:
     return problem_response(OptionsInvalid(f"{detail}.", errors=rows))
 
 
-async def _on_http_exception(_: Request, error: Any) -> Response:
+async def _on_http_exception(request: Request, error: Any) -> Response:
     """Starlette's own: no such route, method not allowed."""
     status = HTTPStatus(error.status_code)
-    detail = error.detail
+    detail, headers = error.detail, error.headers
     if status is HTTPStatus.NOT_FOUND:
         detail = "There is no such route; /docs lists those there are."
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"This route takes {error.headers['Allow']} only."
+        allowed = ", ".join(_methods(request))
+        detail, headers = f"This route takes {allowed} only.", {"Allow": allowed}
     slug = status.phrase.lower().replace(" ", "-")
     document = {
         "type": f"urn:paddock:problem:{slug}",
@@ -78,16 +83,41 @@ async def _on_http_exception(_: Request, error: Any) -> Response:
         "status": int(status),
         "detail": detail,
     }
-    return _response(document, error.headers)
+    return _response(document, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes. Starlette names the methods of its first route only."""
+    return [
+        method
+        for method in HTTPMethod
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 async def _on_redis_error(_: Request, error: Any) -> Response:
     return problem_response(RedisAway(f"Redis does not answer as it should: {error}."))
 
 
-async def _on_defect(_: Request, error: Any) -> Response:
+async def _on_lost_caller(_: Request, error: Any) -> Response:
+    # Nobody reads this; but it is no defect, and need not fill the log with tracebacks.
+    return problem_response(MalformedBody("The connection was closed before the body's end."))
+
+
+async def _on_defect(request: Request, error: Any) -> Response:
     # The server logs the traceback; nothing of it is told to the caller.
-    return problem_response(Problem("This is a defect. The service's log holds the details."))
+    headers = getattr(request.state, "answer_headers", None)
+    return problem_response(
+        Problem("This is a defect. The service's log holds the details.", headers=headers)
+    )
+
+
+def _message(error: Any) -> str:
+    message: str = error["msg"]
+    return message.removeprefix("Value error, ")  # before what a validator of the user's own says
 
 
 def _dotted(location: Iterable[Any], where: str) -> str:

@@ -12,7 +12,12 @@ from service.settings import Settings
 router = APIRouter(prefix="/queues", tags=["queues"])
 
 
-@router.get("", summary="List the queues", response_model=list[QueueView])
+@router.get(
+    "",
+    summary="List the queues",
+    response_model=list[QueueView],
+    responses=problems(s503="Redis is away."),
+)
 def list_queues(broker: BrokerDep, settings: SettingsDep) -> Response:
     return json_response(_views(broker, settings))
 
@@ -21,7 +26,7 @@ def list_queues(broker: BrokerDep, settings: SettingsDep) -> Response:
     "/{queue}",
     summary="Show a queue",
     response_model=QueueView,
-    responses=problems(s404="No such queue."),
+    responses=problems(s404="No such queue.", s503="Redis is away."),
 )
 def show_queue(queue: str, broker: BrokerDep, settings: SettingsDep) -> Response:
     views = _views(broker, settings)

@@ -31,13 +31,16 @@ class RequestId:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        headers = _SAFE_HEADERS | {"X-Request-ID": request_id}
+        # For the answer to a defect, which Starlette sends from outside of all middleware.
+        scope.setdefault("state", {})["answer_headers"] = headers
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_SAFE_HEADERS | {"X-Request-ID": request_id})
+                MutableHeaders(scope=message).update(headers)
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        await self._app(scope, receive, send_with_headers)
 
 
 class BodyLimit:

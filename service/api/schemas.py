@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from jobs.schedule import DEFAULT_MISSED, DEFAULT_TIMEZONE, Missed
 from service.broker.status import Status
@@ -21,6 +21,16 @@ Wait = Annotated[
         description="Seconds to wait for the job to end before answering.",
     ),
 ]
+
+
+def _not_a_number(value: Any) -> Any:
+    # Pydantic takes numbers for seconds since 1970, and `at=60` would mean: at once.
+    if isinstance(value, str) and value.strip("+-.0123456789 ") == "":
+        raise ValueError("should be written like 2030-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
 
 
 class _View(BaseModel):
@@ -188,7 +198,7 @@ class SubmitOptions(BaseModel):
     delay: float | None = Field(
         None, ge=0, le=LONGEST_DELAY, description="Seconds from now until it is queued."
     )
-    at: AwareDatetime | None = Field(
+    at: Moment | None = Field(
         None, description="When it is queued, RFC 3339 with a time zone; at once if in the past."
     )
     queue: str | None = Field(None, description="Another queue than the task's own.")
@@ -216,6 +226,6 @@ class ListOptions(BaseModel):
     status: Status | None = None
     task: str | None = None
     queue: str | None = None
-    since: AwareDatetime | None = Field(None, description="Enqueued at this time or later.")
+    since: Moment | None = Field(None, description="Enqueued at this time or later.")
     cursor: str | None = Field(None, description="The `next` of the page before.")
     limit: int = Field(50, ge=1, le=500)

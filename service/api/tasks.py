@@ -1,5 +1,6 @@
 """The catalogue over HTTP: one POST route per task, so that each shows its own schema."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter, ValidationError
+from redis.exceptions import RedisError
 
 from jobs import Task
 from jobs.catalogue import Catalogue
@@ -18,6 +20,7 @@ from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
 from service.broker.enqueuer import Submission
 from service.errors import (
+    JobNotFound,
     MalformedBody,
     MediaTypeUnsupported,
     OptionsInvalid,
@@ -27,6 +30,7 @@ from service.errors import (
 from service.settings import Settings
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+_PREFIX = "tasks."  # of the names of tasks' models in OpenAPI
 
 
 def task_routes(catalogue: Catalogue) -> APIRouter:
@@ -46,8 +50,9 @@ def task_routes(catalogue: Catalogue) -> APIRouter:
     async def show_task(task: str) -> Response:
         return json_response(_view(catalogue[task]))
 
+    bodies, _definitions = parameter_schemas(catalogue)
     for task in catalogue:
-        _add_submit_route(router, task)
+        _add_submit_route(router, task, bodies[task.name])
 
     @router.post("/{task}", include_in_schema=False)
     async def submit_to_nothing(task: str) -> Response:
@@ -57,22 +62,23 @@ def task_routes(catalogue: Catalogue) -> APIRouter:
     return router
 
 
-def parameter_schemas(catalogue: Catalogue) -> dict[str, Any]:
-    """OpenAPI's component schemas for the bodies of all tasks."""
-    return _schemas(catalogue)[1]
+def parameter_schemas(catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, Any]]:
+    """OpenAPI's schema of each task's body, and the component schemas that those refer to.
 
-
-def _schemas(catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, Any]]:
+    All at once, since it takes them all to tell models of the same name apart. The prefix tells
+    them from the service's own.
+    """
     inputs = [(task.name, "validation", task.parameters.adapter) for task in catalogue]
     by_task, definitions = TypeAdapter.json_schemas(
         inputs,  # type: ignore[arg-type]  # the mode is a literal, which the list forgets
-        ref_template="#/components/schemas/{model}",
+        ref_template=f"#/components/schemas/{_PREFIX}{{model}}",
     )
     bodies = {name: schema for (name, _mode), schema in by_task.items()}
-    return bodies, definitions.get("$defs", {})
+    components = {f"{_PREFIX}{name}": it for name, it in definitions.get("$defs", {}).items()}
+    return bodies, components
 
 
-def _add_submit_route(router: APIRouter, task: Task[..., Any]) -> None:
+def _add_submit_route(router: APIRouter, task: Task[..., Any], body: dict[str, Any]) -> None:
     router.add_api_route(
         f"/{task.name}",
         _submit_to(task),
@@ -94,7 +100,12 @@ def _add_submit_route(router: APIRouter, task: Task[..., Any]) -> None:
                 s503="Redis is away.",
             ),
         },
-        openapi_extra={"requestBody": _request_body(task)},
+        openapi_extra={
+            "requestBody": {
+                "required": bool(task.parameters.schema.get("required")),
+                "content": {kind: {"schema": body} for kind in (JSON, FORM)},
+            }
+        },
     )
 
 
@@ -115,8 +126,10 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             at=_moment(options),
         )
         job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
-        if options.wait and await broker.ended(job.id, options.wait):
-            job, status = await run_in_threadpool(broker.job, job.id), HTTPStatus.OK
+        # It is accepted: nothing that happens while its end is waited for may say otherwise.
+        with contextlib.suppress(RedisError, JobNotFound):
+            if options.wait and await broker.ended(job.id, options.wait):
+                job, status = await run_in_threadpool(broker.job, job.id), HTTPStatus.OK
         response = job_response(job, status)
         response.headers["Location"] = job_location(request, job.id)
         return response
@@ -144,11 +157,12 @@ def _media_type(request: Request) -> str:
 
 
 def _refusal(error: ValidationError, task: Task[..., Any]) -> Exception:
-    first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return MalformedBody(f"The body is not valid JSON: {first['ctx']['error']}.")
+    if error.error_count() == 1 and (only := error.errors()[0])["type"] == "json_invalid":
+        return MalformedBody(f"The body is not valid JSON: {only['ctx']['error']}.")
     rows = failing_fields(error, "body")
     told = "; ".join(f"{row['field'] or 'body'}: {row['message']}" for row in rows)
+    if error.error_count() > len(rows):
+        told += f"; and {error.error_count() - len(rows)} more"
     return ParametersInvalid(
         f"{told}. GET /tasks/{task.name} shows what it takes.", task=task.name, errors=rows
     )
@@ -171,14 +185,6 @@ def _moment(options: SubmitOptions) -> datetime | None:
             raise OptionsInvalid("at: this is out of reach.", errors=[])
         return options.at if options.at > moment else None
     return moment + timedelta(seconds=options.delay) if options.delay else None
-
-
-def _request_body(task: Task[..., Any]) -> dict[str, Any]:
-    schema = _schemas(Catalogue([task]))[0][task.name]
-    return {
-        "required": bool(task.parameters.schema.get("required")),
-        "content": {JSON: {"schema": schema}, FORM: {"schema": schema}},
-    }
 
 
 def _view(task: Task[..., Any]) -> TaskView:

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
+from redis.exceptions import WatchError
 from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.queue import Queue
+from rq.rate_limit import RateLimitRegistry
 from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegistry
 from rq.utils import as_text, current_timestamp, now, utcformat
 
@@ -90,7 +92,9 @@ class JobActions:
         )
         if done == _TOLD:
             self._tell_worker(job_id)
-        return done != _TOLD
+            return False
+        _give_up_place(job)
+        return True
 
     def retry(self, job_id: str) -> None:
         """Queue a failed job again, with its parameters and all its retries."""
@@ -115,11 +119,21 @@ class JobActions:
 
     def delete(self, job_id: str) -> None:
         """Remove a job and its result for good. One that runs has to end first."""
-        job = self._find(job_id)
-        if job.get_status(refresh=False) == JobStatus.STARTED:
-            raise _conflict(Status.RUNNING, "A running job can't be deleted; wait until it ends")
-        job.delete()
-        self._client.delete(f"{job.key}:history")
+        deleted = False
+        while not deleted:
+            with self._client.pipeline() as pipe:
+                pipe.watch(Job.key_for(job_id))
+                job = self._find(job_id)
+                if job.get_status(refresh=False) == JobStatus.STARTED:
+                    raise _conflict(Status.RUNNING, "Only a job that does not run can be deleted")
+                pipe.multi()
+                # Refused where a worker took the job meanwhile, or somebody else deleted it.
+                with contextlib.suppress(WatchError, InvalidJobOperation):
+                    job.delete(pipeline=pipe)
+                    pipe.delete(f"{job.key}:history")
+                    pipe.execute()
+                    deleted = True
+        _give_up_place(job)
 
     def retry_failed(self) -> list[str]:
         """Queue every failed job again, on every queue; return their ids."""
@@ -173,6 +187,12 @@ class JobActions:
         except InvalidJobOperation as error:
             raise _conflict(Status.CANCELED, "It was canceled already") from error
         self._client.expire(job.key, DEFAULT_FAILURE_TTL)
+
+
+def _give_up_place(job: Job) -> None:
+    """Let another job have its place under its concurrency limit."""
+    if job.has_rate_limit:
+        RateLimitRegistry.from_job(job).cancel(job.id)
 
 
 def _conflict(status: Status, only: str) -> StatusConflict:

@@ -2,9 +2,16 @@
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 
-_LAST_FRAME = re.compile(r'^  File ".*", line \d+.*$', re.MULTILINE)
-_ERROR = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?::[ \n]?(?P<message>.*))?\Z", re.DOTALL)
+_HEADER = "Traceback (most recent call last):"
+_GROUP_HEADER = f"  + Exception Group {_HEADER}"
+_GROUP_MARGIN = "  | "
+_LINK = re.compile(
+    r"\n\n(?:The above exception was the direct cause of the following exception"
+    r"|During handling of the above exception, another exception occurred):\n\n"
+)
+_ERROR = re.compile(r"^(?P<type>[A-Za-z_][\w.<>]*)(?::[ \n]?(?P<message>.*))?\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +24,26 @@ class Failure:
 
 
 def read_failure(text: str) -> Failure:
-    """Take apart what `traceback.format_exception` wrote, or a reason RQ or Paddock gives.
-
-    The exception stands after the indented lines of the last frame. Its message may itself hold
-    indented lines, so what is looked for is the last frame, not the last line.
-    """
-    frames = list(_LAST_FRAME.finditer(text))
-    lines = text[frames[-1].end() :].splitlines() if frames else text.splitlines()
-    unindented = (number for number, line in enumerate(lines) if line and not line[0].isspace())
-    start = next(unindented, 0)
-    said = "\n".join(lines[start:]).strip()
+    """Take apart what `traceback.format_exception` wrote, or a reason RQ or Paddock gives."""
+    said = _said(_LINK.split(text)[-1])
     found = _ERROR.match(said)
     if found is None:
         return Failure("Failure", said, text)
     return Failure(found["type"], found["message"] or "", text)
+
+
+def _said(section: str) -> str:
+    """What stands behind the frames, which are indented: the exception, its message and notes.
+
+    The message may itself hold indented lines, and the whole traceback of a child process.
+    """
+    lines = section.strip("\n").split("\n")
+    if lines[0] == _GROUP_HEADER:
+        own = takewhile(lambda line: line.startswith(_GROUP_MARGIN), lines[1:])
+        lines = [line.removeprefix(_GROUP_MARGIN) for line in own]
+    elif lines[0] == _HEADER:
+        del lines[0]
+    else:
+        return section.strip()
+    unindented = (number for number, line in enumerate(lines) if line and not line[0].isspace())
+    return "\n".join(lines[next(unindented, 0) :]).strip()

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
+from redis import Redis
 from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.catalogue import Catalogue
 from jobs.mail import MailServer
@@ -117,7 +119,7 @@ def check(as_json: bool) -> int:
 def _only_one(data_dir: Path) -> Iterator[None]:
     """Hold the data folder. The lock goes with the process, however that ends."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         holder: IO[str] = (data_dir / "paddock.lock").open("a+")
     except OSError as error:
         raise SettingsInvalid(f"PADDOCK_DATA_DIR can't be used: {error}") from error
@@ -141,6 +143,8 @@ def _start_server(settings: Settings, supervisor: Supervisor) -> bool:
     command = server_command(settings.data_dir, settings.redis_server)
     server = Program("Redis", command, {})
     client = connect(redis_url(settings))
+    if not supervisor.wait_until(lambda: _orphan_is_gone(client)):
+        return False
     supervisor.start([server])
 
     def answers() -> bool:
@@ -154,6 +158,21 @@ def _start_server(settings: Settings, supervisor: Supervisor) -> bool:
             return False
 
     return supervisor.wait_until(answers)
+
+
+def _orphan_is_gone(client: Redis) -> bool:
+    """Whether the server of an `up` that was killed has ended. It is told to, if it has not heard.
+
+    Two servers would write to one file; holding the folder's lock does not keep that one off.
+    """
+    try:
+        client.ping()
+        client.shutdown(nosave=True)  # all that was accepted is in the append-only file
+    except (BusyLoadingError, RedisTimeoutError):
+        return False
+    except RedisError:
+        return True
+    return False
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -182,7 +201,7 @@ def _workers(settings: Settings, count: int) -> list[Program]:
 def _accepts(listener: socket.socket) -> bool:
     """Whether the API answers; its socket accepts connections before it does."""
     host, port = listener.getsockname()[:2]
-    request = f"GET /health/live HTTP/1.0\r\nHost: {'localhost'}\r\n\r\n"
+    request = "GET /health/live HTTP/1.0\r\nHost: localhost\r\n\r\n"
     try:
         with socket.create_connection((_reachable(host), port), timeout=0.5) as connection:
             connection.sendall(request.encode())

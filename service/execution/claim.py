@@ -29,7 +29,8 @@ EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 
 # KEYS: queue, started registry, for each queue in order of priority
 # ARGV: prefix, execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
-#       key that suspends all workers, '1' where the same claim was sent before, and its reply lost
+#       worker's lease, key that suspends all workers, '1' where the same claim was sent before, and
+#       its reply was lost
 # → nothing, 'suspended', or {number of the queue, job id, the job's hash}
 #
 # A claim that is sent again answers with the job that it took the first time: the worker lives,
@@ -52,11 +53,11 @@ local function taken_before()
     end
 end
 
-local before = ARGV[9] == '1' and taken_before()
+local before = ARGV[10] == '1' and taken_before()
 if before then
     return before
 end
-if redis.call('EXISTS', ARGV[8]) == 1 then
+if redis.call('EXISTS', ARGV[9]) == 1 then
     return 'suspended'
 end
 for i = 1, #KEYS, 2 do
@@ -79,6 +80,8 @@ for i = 1, #KEYS, 2 do
             redis.call('ZADD', KEYS[i + 1], now + ttl, key)
             redis.call('SADD', ARGV[7], key)
             redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
+            -- Its record may have expired a moment ago; without an end it would live for ever.
+            redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[8])
             return {(i + 1) / 2, id, redis.call('HGETALL', job)}
         end
         id = redis.call('LPOP', KEYS[i])
@@ -105,9 +108,9 @@ class Claim:
 class Claimer:
     """Takes jobs for one worker."""
 
-    def __init__(self, connection: Redis, worker_name: str) -> None:
+    def __init__(self, connection: Redis, worker_name: str, lease: int) -> None:
         self._script = connection.register_script(_CLAIM)
-        self._worker_name = worker_name
+        self._worker_name, self._lease = worker_name, lease
         self._unanswered: str | None = None  # the execution id of a claim whose reply was lost
 
     def claim(self, queues: Sequence[Queue]) -> Claim | None:
@@ -133,6 +136,7 @@ class Claimer:
                 utcformat(moment),
                 EXECUTION_TTL,
                 WORKER_EXECUTIONS_KEY_TEMPLATE.format(self._worker_name),
+                self._lease,
                 WORKERS_SUSPENDED,
                 int(sent_before),
             ],

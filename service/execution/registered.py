@@ -7,8 +7,10 @@ from types import FrameType
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from rq import Queue
 from rq import Worker as RQWorker
 from rq.exceptions import StopRequested
@@ -21,6 +23,7 @@ from service.execution.orders import Orders
 from service.execution.scheduler import Scheduler
 
 HEARTBEAT = 3  # seconds between a worker's signs of life
+SOCKET_TIMEOUT = 2  # seconds until a Redis that does not answer is taken for away
 LEASE = 10  # seconds without one until its jobs are given to others
 
 
@@ -50,6 +53,8 @@ class RegisteredWorker(RQWorker):
         stock |= {"serializer": "json", "job_class": Job, "queue_class": Queue, "worker_ttl": LEASE}
         stock.pop("default_worker_ttl", None)
         super().__init__(names, name=name, connection=connection, **stock)
+        # redis-py would send a transaction again whose reply was lost: jobs pushed twice.
+        self.connection.set_retry(Retry(NoBackoff(), 0))
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Show that this worker lives, for `LEASE` seconds, whatever RQ asks for.
@@ -57,7 +62,12 @@ class RegisteredWorker(RQWorker):
         All of its record is written: it may have expired while the machine slept.
         """
         self.last_heartbeat = now()
-        with contextlib.nullcontext(pipeline) if pipeline else self.connection.pipeline() as pipe:
+        # Not `if pipeline`: an empty one is false
+        with (
+            contextlib.nullcontext(pipeline)
+            if pipeline is not None
+            else self.connection.pipeline() as pipe
+        ):
             pipe.hset(self.key, mapping={**self.serialize(), "state": self._state})
             pipe.expire(self.key, LEASE)
             pipe.expire(self.executions_key, EXECUTION_TTL)
@@ -80,8 +90,8 @@ class RegisteredWorker(RQWorker):
             self.scheduler.start()
 
     @property
-    def dequeue_timeout(self) -> int:
-        return 1  # nothing blocks in Redis, so RQ need not stretch the socket timeout for it
+    def connection_timeout(self) -> int:
+        return SOCKET_TIMEOUT  # nothing blocks in Redis, so RQ need not stretch it to minutes
 
     def sign_off(self) -> None:
         """Stop the scheduler and leave RQ's lists."""

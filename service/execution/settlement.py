@@ -44,7 +44,7 @@ end
 redis.call('DEL', prefix .. ':execution:' .. entry)
 redis.call('ZREM', prefix .. ':executions:' .. id, execution)
 redis.call('SREM', prefix .. ':worker:' .. worker .. ':executions', entry)
-if ARGV[5] ~= '' then
+if ARGV[5] ~= '' and redis.call('EXISTS', prefix .. ':worker:' .. worker) == 1 then
     redis.call('HINCRBY', prefix .. ':worker:' .. worker, ARGV[5], 1)
     redis.call('HINCRBYFLOAT', prefix .. ':worker:' .. worker, 'total_working_time', ARGV[6])
 end

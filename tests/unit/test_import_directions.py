@@ -18,12 +18,21 @@ FORBIDDEN = {
     "service/api": ["service.execution", "service.cli", "worker", "redis_sentinel_url"],
     "service/settings.py": ["service.api", "service.broker", "service.execution", "rq", "redis"],
     "service/errors.py": ["service.settings", "service.api", "service.broker", "fastapi", "rq"],
+    # What broker and execution share, since neither may import the other.
+    "service/submission.py": ["service.api", "service.broker", "service.execution", "fastapi"],
+    "service/schedule_store.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/supervisor.py": ["service.api", "service.broker", "rq", "redis", "fastapi"],
     "worker.py": ["service.api", "service.cli", "fastapi", "starlette"],
 }
 
 # RQ is known to the broker and to the workers. The dashboard mends RQ's own web page.
-KNOW_RQ = ("service/broker", "service/execution", "service/api/dashboard", "worker.py")
+KNOW_RQ = (
+    "service/broker",
+    "service/execution",
+    "service/submission.py",
+    "service/api/dashboard",
+    "worker.py",
+)
 
 
 def _modules() -> list[Path]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jobs import Exponential, PermanentFailure, Retry
-from jobs.policy import Policy
+from jobs.policy import Policy, parse_memory
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,6 @@ def test_far_attempts_wait_for_the_ceiling() -> None:
 def test_the_type_of_the_error_decides(retry: Retry, error: BaseException, again: bool) -> None:
     assert retry.applies_to(error) is again
     assert Policy(retry=retry).retries(error) is again
-    assert Policy().retries(error) is False
 
 
 @pytest.mark.parametrize(
@@ -68,8 +67,38 @@ def test_the_type_of_the_error_decides(retry: Retry, error: BaseException, again
         lambda: Policy(timeout=0),
         lambda: Policy(queue=""),
         lambda: Policy(failure_ttl=-2),
+        lambda: Policy(max_crashes=0),
+        lambda: Policy(on_crash="explode"),
+        lambda: Policy(memory=2**20),
+        lambda: Policy(cpu_seconds=0),
+        lambda: Policy(isolation="none"),
+        lambda: Policy(isolation="shared", memory=2**30),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("error", "again"), [(ValueError(), True), (SystemExit(), False), (PermanentFailure(), False)]
+)
+def test_a_task_without_a_policy_leaves_retries_to_the_job(
+    error: BaseException, again: bool
+) -> None:
+    # Its own jobs have none; another program may have enqueued one with RQ's.
+    assert Policy().retries(error) is again
+
+
+@pytest.mark.parametrize(
+    ("size", "bytes_"),
+    [(None, None), (2**30, 2**30), ("512MiB", 2**29), ("1.5 GiB", 3 * 2**29), ("64MB", 64 * 10**6)],
+)
+def test_memory_is_given_in_bytes_or_with_a_unit(size: Any, bytes_: int | None) -> None:
+    assert parse_memory(size) == bytes_
+
+
+@pytest.mark.parametrize("size", ["", "much", "512", "512mb", "-1MiB"])
+def test_memory_that_is_no_size_is_refused(size: str) -> None:
+    with pytest.raises(ValueError, match="memory="):
+        parse_memory(size)

@@ -1,0 +1,216 @@
+"""`paddock submit|status|retry|cancel|check`, as shells and scripts use them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import PADDOCK, environment, paddock
+from tests.conftest import ROOT, RedisServer, eventually
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(redis_url: str, tmp_path: Path) -> Run:
+    """Run `paddock` to its end, on a Redis without workers."""
+
+    def run_it(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        own = {"PADDOCK_REDIS_URL": redis_url, "PADDOCK_DATA_DIR": str(tmp_path)}
+        return paddock(*arguments, **own | settings)
+
+    return run_it
+
+
+@pytest.fixture
+def work(redis_url: str, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """`paddock work` on the same Redis."""
+    process = subprocess.Popen(
+        [PADDOCK, "work", "--count", "1"],
+        cwd=ROOT,
+        env=environment(PADDOCK_REDIS_URL=redis_url, PADDOCK_DATA_DIR=str(tmp_path)),
+        text=True,
+    )
+    yield process
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def document(ended: "subprocess.CompletedProcess[str]") -> Any:
+    assert ended.stdout.count("\n") == 1, ended
+    return json.loads(ended.stdout)
+
+
+def test_a_job_is_submitted_looked_at_and_canceled(run: Run) -> None:
+    submitted = run("submit", "echo", "value=a", "--json")
+    assert submitted.returncode == 0, submitted.stderr
+    job = document(submitted)
+    assert (job["status"], job["parameters"]) == ("queued", {"value": "a"})
+
+    shown = run("status", job["id"], "--json")
+    assert (shown.returncode, document(shown)["id"]) == (0, job["id"])
+    as_text = run("status", job["id"])
+    assert as_text.stdout.startswith(f"{job['id']}  echo  queued\n")
+
+    canceled = run("cancel", job["id"], "--json")
+    assert (canceled.returncode, document(canceled)["status"]) == (0, "canceled")
+    again = run("cancel", job["id"])
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "canceled" in again.stderr
+
+
+def test_options_and_lists_reach_the_job(run: Run) -> None:
+    job = document(
+        run(
+            *("submit", "describe", "count=1", "tags=a", "tags=b", 'sizes={"a": 1}', "--json"),
+            *("--queue", "cpu", "--timeout", "5", "--delay", "60"),
+        )
+    )
+    assert (job["status"], job["queue"]) == ("scheduled", "cpu")
+    assert (job["parameters"]["tags"], job["parameters"]["sizes"]) == (["a", "b"], {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "exit_status", "status"),
+    [
+        ("heavy_cpu_task", "n=10", 0, "finished"),
+        ("fail_as", "kind=key", 1, "failed"),
+    ],
+)
+def test_wait_follows_a_job_to_its_end_and_exits_by_it(
+    run: Run, work: "subprocess.Popen[str]", task: str, given: str, exit_status: int, status: str
+) -> None:
+    ended = run("submit", task, given, "--wait", "--json")
+    assert (ended.returncode, document(ended)["status"]) == (exit_status, status)
+
+    as_text = run("status", document(ended)["id"])
+    assert as_text.returncode == 0
+    assert ("result      285" if status == "finished" else "error       KeyError") in as_text.stdout
+
+
+def test_failed_jobs_are_retried_one_or_all(run: Run, work: "subprocess.Popen[str]") -> None:
+    failed = [
+        document(run("submit", "fail_as", "kind=key", "--wait", "--json"))["id"] for _ in range(2)
+    ]
+    one = run("retry", failed[0], "--json")
+    assert one.returncode == 0, one.stderr
+
+    def attempts() -> list[int]:
+        shown = [document(run("status", job_id, "--json")) for job_id in failed]
+        return [job["attempts"] for job in shown if job["status"] == "failed"]
+
+    eventually(lambda: attempts() == [2, 1])
+    rest = run("retry", "--failed", "--json")
+    assert sorted(document(rest)["retried"]) == sorted(failed)
+    eventually(lambda: attempts() == [3, 2])
+
+
+def test_retrying_what_has_not_failed_is_refused(run: Run) -> None:
+    job_id = document(run("submit", "echo", "--json"))["id"]
+    refused = run("retry", job_id)
+    assert refused.returncode == 1
+    assert "Only a failed job can be retried" in refused.stderr
+    assert run("retry", "--failed").stdout == "0 queued again\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_status", "reason"),
+    [
+        (["submit", "no_such_task"], 2, "There is no task 'no_such_task'"),
+        (["submit", "heavy_cpu_task"], 2, "n: Field required"),
+        (["submit", "heavy_cpu_task", "n=-1"], 2, "n: Input should be greater than or equal to 0"),
+        (["submit", "heavy_cpu_task", "n"], 2, "'n' has no '='"),
+        (["submit", "heavy_cpu_task", "n=1", "m=2"], 2, "m: "),
+        (["submit", "heavy_cpu_task", "n=1", "--timeout", "0"], 2, "--timeout"),
+        (["submit", "heavy_cpu_task", "n=1", "--delay", "-1"], 2, "--delay"),
+        (["submit"], 2, "Missing argument"),
+        (["status", "no-such-job"], 1, "There is no job 'no-such-job'"),
+        (["cancel", "no-such-job"], 1, "There is no job 'no-such-job'"),
+        (["retry", "no-such-job"], 1, "There is no job 'no-such-job'"),
+        (["retry"], 2, "Give either the ID of a job, or --failed"),
+        (["retry", "some-id", "--failed"], 2, "Give either the ID of a job, or --failed"),
+        (["nonsense"], 2, "No such command"),
+        (["work", "--count", "0"], 2, "--count"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_asked_wrongly_is_told_on_stderr(
+    run: Run, arguments: list[str], exit_status: int, reason: str
+) -> None:
+    ended = run(*arguments)
+    assert (ended.returncode, ended.stdout) == (exit_status, ""), ended.stderr
+    assert reason in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["submit", "echo"], ["status", "an-id"], ["cancel", "an-id"], ["retry", "--failed"]],
+    ids=" ".join,
+)
+def test_a_redis_that_is_away_is_told_in_one_line(
+    run: Run, tmp_path: Path, arguments: list[str]
+) -> None:
+    ended = run(*arguments, PADDOCK_REDIS_URL=f"unix://{tmp_path}/nowhere.sock")
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+
+
+def test_work_needs_a_redis(run: Run, tmp_path: Path) -> None:
+    ended = run("work", PADDOCK_REDIS_URL=f"unix://{tmp_path}/nowhere.sock")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert "Redis can't be reached" in ended.stderr
+
+
+def test_check_shows_what_is_in_force_and_hides_secrets(run: Run) -> None:
+    key = "0123456789abcdef"
+    checked = run("check", "--json", PADDOCK_API_KEYS=key, PADDOCK_WORKERS="3")
+    assert checked.returncode == 0, checked.stderr
+    report = document(checked)
+    assert (report["settings"]["workers"], report["redis_state"]) == (3, "running")
+    assert "heavy_cpu_task" in report["tasks"]
+    assert report["mail"].startswith("no PADDOCK_SMTP_URL")
+    as_text = run("check", PADDOCK_API_KEYS=key, PADDOCK_WORKERS="3")
+    assert "PADDOCK_WORKERS = 3\n" in as_text.stdout
+    assert key not in checked.stdout + as_text.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("PADDOCK_REDIS_URL", "redis://127.0.0.1:1"),
+        ("PADDOCK_SMTP_URL", "smtp://127.0.0.1:1"),
+        ("PADDOCK_SMTP_URL", "http://127.0.0.1"),
+        ("PADDOCK_WORKERS", "many"),
+        ("PADDOCK_HOST", "0.0.0.0"),
+    ],
+)
+def test_check_exits_2_with_the_settings_name(run: Run, setting: str, value: str) -> None:
+    checked = run("check", **{setting: value})
+    assert checked.returncode == 2
+    assert setting in checked.stderr
+    assert checked.stderr.count("\n") == 1
+
+
+def test_the_command_finds_the_embedded_server_of_its_data_folder(data_dir: Path) -> None:
+    data_dir.mkdir()
+    server = RedisServer(data_dir)
+    server.start()
+    job = document(paddock("submit", "echo", "--json", PADDOCK_DATA_DIR=str(data_dir)))
+    assert server.client.lrange("rq:queue:default", 0, -1) == [job["id"].encode()]
+    server.client.close()
+    server.kill()
+
+
+def test_it_runs_as_a_module_too() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "service.cli", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (ended.returncode, "version" in ended.stdout) == (0, True)

@@ -1,0 +1,87 @@
+"""Jobs put in as the API does it, and looked at as the API does it, without going over HTTP."""
+
+import asyncio
+import functools
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobs.catalogue import Catalogue
+from service.broker.broker import Broker
+from service.broker.connection import connect_async
+from service.broker.enqueuer import Enqueuer, Submission
+from service.broker.records import JobRecord
+from service.broker.status import Status
+from service.settings import Settings
+from tests.conftest import PATIENCE, TASKS, Start, eventually
+
+ALL_TASKS = (*TASKS, "tests.sample_worker_tasks")
+
+
+class Jobs:
+    """The jobs of one Redis."""
+
+    def __init__(self, url: str, catalogue: Catalogue) -> None:
+        self.url, self.catalogue = url, catalogue
+        self.broker = Broker.open(Settings(redis_url=url), catalogue)
+
+    def submit(self, task: str, *, delay: float = 0, **given: Any) -> str:
+        """Enqueue one; `queue`, `timeout` and `at_front` are options, the rest parameters."""
+        return self.submit_many(task, [given], delay=delay)[0]
+
+    def submit_many(self, task: str, many: list[dict[str, Any]], *, delay: float = 0) -> list[str]:
+        at = datetime.now(UTC) + timedelta(seconds=delay) if delay else None
+        return asyncio.run(self._submit([self._submission(task, given, at) for given in many]))
+
+    def __getitem__(self, job_id: str) -> JobRecord:
+        return self.broker.job(job_id)
+
+    def status(self, job_id: str) -> Status:
+        return self[job_id].status
+
+    def await_status(self, job_id: str, status: str, seconds: float = PATIENCE) -> None:
+        eventually(lambda: self.status(job_id) == status, seconds)
+
+    def ended(self, job_id: str, seconds: float = PATIENCE) -> JobRecord:
+        """The job, once it stands in its last status."""
+        eventually(lambda: self.status(job_id).is_final, seconds)
+        return self[job_id]
+
+    def close(self) -> None:
+        self.broker.client.close()
+
+    def _submission(self, task: str, given: dict[str, Any], at: datetime | None) -> Submission:
+        options = {name: given[name] for name in ("queue", "timeout", "at_front") if name in given}
+        parameters = {name: value for name, value in given.items() if name not in options}
+        declared = self.catalogue[task]
+        accepted = declared.parameters.accept(json.dumps(parameters, default=str).encode())
+        return Submission(task=declared, parameters=accepted, at=at, **options)
+
+    async def _submit(self, submissions: list[Submission]) -> list[str]:
+        client = connect_async(self.url)
+        try:
+            enqueuer = Enqueuer(client)
+            return [(await enqueuer.submit(submission)).id for submission in submissions]
+        finally:
+            await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def all_tasks() -> Catalogue:
+    return Catalogue.load(ALL_TASKS)
+
+
+@pytest.fixture
+def jobs(redis_url: str, all_tasks: Catalogue) -> Iterator[Jobs]:
+    opened = Jobs(redis_url, all_tasks)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def start_all_tasks(start_worker: Start) -> Start:
+    """Start a worker that knows the further tasks as well."""
+    return functools.partial(start_worker, PADDOCK_TASKS=",".join(ALL_TASKS))
