@@ -47,6 +47,8 @@ class Enqueuer:
                 await self._script(keys=keys, args=args)
                 return _record(job, submission)
             except ResponseError as error:
+                if sent:
+                    raise _away(error, job.id) from error
                 raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
             except (RedisConnectionError, RedisTimeoutError) as error:
                 sent = sent or not _never_sent(error)

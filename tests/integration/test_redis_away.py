@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,7 @@ class Proxy:
         self.url = f"unix://{path}"
         self.cuts_before = 0  #: connections to cut before the script reaches Redis
         self.cuts_after = 0  #: connections to cut when it has run, and the reply is on its way
+        self.then: Callable[[], object] = lambda: None  #: what else happens at that moment
         self._target = server.url.removeprefix("unix://")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -207,11 +208,13 @@ class Proxy:
     def _cuts(self, data: bytes, server: socket.socket) -> bool:
         if self.cuts_before:
             self.cuts_before -= 1
+            self.then()
             return True
         if self.cuts_after:
             self.cuts_after -= 1
             server.sendall(data)
             assert server.recv(65536).startswith((b":1", b":0"))  # it ran
+            self.then()
             return True
         return False
 
@@ -264,6 +267,25 @@ def test_a_job_that_may_have_arrived_but_did_not_is_in_doubt_and_not_there(
     problem = told_to_come_back(submit(proxied))
     assert problem["in_doubt"] is True
     assert queued(own) == before
+    assert proxied.get(f"/jobs/{problem['job']}").status_code == 404
+
+
+def test_a_job_whose_reply_is_lost_is_found_by_a_redis_that_then_refuses_to_write(
+    own: RedisServer, proxy: Proxy, proxied: TestClient
+) -> None:
+    before = queued(own)
+    proxy.cuts_after, proxy.then = 1, lambda: become_a_replica(own.client)
+    answer = submit(proxied)
+    assert answer.status_code == 202
+    assert queued(own) == [*before, answer.json()["id"]]
+
+
+def test_a_job_that_may_have_arrived_stays_in_doubt_when_redis_then_refuses_to_write(
+    own: RedisServer, proxy: Proxy, proxied: TestClient
+) -> None:
+    proxy.cuts_before, proxy.then = 1, lambda: become_a_replica(own.client)
+    problem = told_to_come_back(submit(proxied))
+    assert problem["in_doubt"] is True
     assert proxied.get(f"/jobs/{problem['job']}").status_code == 404
 
 
