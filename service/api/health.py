@@ -32,3 +32,8 @@ def ready(broker: BrokerDep, settings: SettingsDep) -> Response:
         allow_volatile=settings.allow_volatile,
     )
     return json_response(ReadyView(status="ready", warnings=warnings))
+
+
+# Some load balancers ask for the headers alone.
+router.add_api_route("/live", live, methods=["HEAD"], include_in_schema=False)
+router.add_api_route("/ready", ready, methods=["HEAD"], include_in_schema=False)

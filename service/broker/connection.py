@@ -13,6 +13,7 @@ from service.errors import RedisUnsuitable
 from service.settings import Settings
 
 SOCKET_TIMEOUT = 2.0  # seconds: a caller is told "away" rather than kept waiting
+MOST_CONNECTIONS = 64  # of one process's event loop; further requests wait for one of them
 OLDEST_SERVER = (6, 2)  # RQ moves jobs with LMOVE, and idle workers wait on key tracking
 
 # No retries by redis-py: it would send an EXEC again whose reply was lost, and push a job twice.
@@ -39,8 +40,15 @@ def connect(url: str) -> "redis.Redis":
 
 
 def connect_async(url: str) -> "redis.asyncio.Redis":
-    """A client for the event loop. No connection is made yet."""
-    return redis.asyncio.Redis.from_url(url, **_CLIENT)
+    """A client for the event loop. No connection is made yet.
+
+    Those that find no connection free wait for one; redis-py's usual pool raises instead, and a
+    Redis that pauses for a second would have callers turned away.
+    """
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url, max_connections=MOST_CONNECTIONS, timeout=SOCKET_TIMEOUT, **_CLIENT
+    )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def without_password(url: str) -> str:

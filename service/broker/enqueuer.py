@@ -87,7 +87,8 @@ def _never_sent(error: RedisError) -> bool:
     refusals = (AuthenticationError, BusyLoadingError, MaxConnectionsError)
     if isinstance(error, refusals) or isinstance(error.__cause__, refusals):
         return True
-    return "connecting to" in str(error)  # redis-py's words, and its only sign
+    # redis-py's words, and its only signs: no connection came about, or none was free
+    return "connecting to" in str(error) or "No connection available" in str(error)
 
 
 def _away(error: RedisError, in_doubt: str | None) -> RedisAway:

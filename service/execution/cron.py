@@ -131,7 +131,10 @@ class Ticker:
         return _moment(now), [(as_text(name), _moment(tick)) for name, tick in pairs]
 
     def _catch_up(self, name: str, pending: datetime, now: datetime, room: int) -> int:
-        """Enqueue the ticks of one schedule that are due, `room` at most; return how many."""
+        """Enqueue the ticks of one schedule that are due, `room` at most; return how much it was.
+
+        One that this host can't run counts for nothing, or such ones could fill all the room.
+        """
         text = self._store.text(name)
         understood = self._understood(name, text)
         if understood is None:
@@ -142,6 +145,7 @@ class Ticker:
         following = [*due[1:], schedule.rhythm().next(now)]
         if not due:
             self._write(name, text, pending, following[0], None)
+            return 1
         for number, tick in enumerate(due[:room]):
             submission = Submission(
                 task=task,
