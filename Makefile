@@ -16,7 +16,7 @@ up: $(VENV)/.installed
 	$(BIN)/paddock up
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 4 $(ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -94,7 +94,7 @@ class Worker(RegisteredWorker):
         self._dequeue_strategy = dequeue_strategy
         completed = 0
         try:
-            self.start_scheduler(burst=burst)
+            self.start_scheduler(self._catalogue, burst=burst)
             while taken := self._next_job(burst, max_idle_time, last=completed == max_jobs):
                 self.execute_job(*taken)
                 completed += 1

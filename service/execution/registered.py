@@ -18,6 +18,7 @@ from rq.job import Job
 from rq.utils import now
 from rq.worker_registration import register
 
+from jobs.catalogue import Catalogue
 from service.execution.claim import EXECUTION_TTL
 from service.execution.orders import Orders
 from service.execution.scheduler import Scheduler
@@ -75,9 +76,9 @@ class RegisteredWorker(RQWorker):
             if pipeline is None:
                 pipe.execute()
 
-    def start_scheduler(self, *, burst: bool) -> None:
+    def start_scheduler(self, catalogue: Catalogue, *, burst: bool) -> None:
         """Fork it; in burst mode move what is due now, and no more."""
-        self.scheduler = Scheduler(self.queues, self.connection)
+        self.scheduler = Scheduler(self.queues, self.connection, catalogue)
         if burst:
             self.scheduler.move_once()
         else:

@@ -24,6 +24,7 @@ from jobs.catalogue import Catalogue
 from service.execution.cron import Ticker
 from service.settings import Settings
 
+REGISTER_INTERVAL = 20  # seconds between signs of life; RQ forgets it after 61
 LOCK_TTL = 15  # seconds until another host's scheduler takes over from one that died
 MOST_AT_ONCE = 500  # jobs moved by one script run, during which Redis serves nobody else
 
@@ -95,10 +96,12 @@ class Scheduler(RQScheduler):
         move = self.connection.register_script(_MOVE)
         catalogue = self._catalogue or Catalogue.load(Settings.load().tasks)
         ticker = Ticker(self.connection, self.name, catalogue)
-        told_to_stop = False
+        told_to_stop, registers_from = False, 0.0
         while not told_to_stop and os.getppid() == self._parent:
             try:
-                self.register_birth()
+                if time.monotonic() >= registers_from:
+                    self.register_birth()
+                    registers_from = time.monotonic() + REGISTER_INTERVAL
                 self._move_due_jobs(move, queues)
                 ticker.tick()
             except RedisError as error:

@@ -268,7 +268,7 @@ PLACES = {
 ACTIONS = {
     "cancel a finished job": Bad("POST /jobs/{finished}/cancel", *CONFLICT, "this one is finished"),
     "cancel a failed job": Bad("POST /jobs/{failed}/cancel", *CONFLICT, "this one is failed"),
-    "cancel a running job": Bad("POST /jobs/{running}/cancel", *CONFLICT, "this one is running"),
+    "retry a running job": Bad("POST /jobs/{running}/retry", *CONFLICT, "this one is running"),
     "retry a queued job": Bad("POST /jobs/{queued}/retry", *CONFLICT, "this one is queued"),
     "retry a finished job": Bad("POST /jobs/{finished}/retry", *CONFLICT, "this one is finished"),
     "delete a running job": Bad("DELETE /jobs/{running}", *CONFLICT, "this one is running"),
