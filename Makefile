@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: up test check bench clean
+.PHONY: up test check bench chaos clean
 .DEFAULT_GOAL := up
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -17,6 +17,10 @@ up: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 4 $(ARGS)
+
+# Everything that can be killed is, at random, while 500 jobs run.
+chaos: $(VENV)/.installed
+	PADDOCK_CHAOS_JOBS=500 $(BIN)/python -m pytest -s tests/integration/test_chaos.py $(ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -24,7 +24,8 @@ class Housekeeper:
     def __init__(self, connection: Redis, queues: Sequence[Queue], lease: float) -> None:
         self._connection, self._queues, self._lease = connection, queues, lease
         self._recovery = Recovery(connection)
-        self._trusts_heartbeats_from = 0.0
+        # Nor right after the start: it may be Redis that has just come back, not this worker.
+        self._trusts_heartbeats_from = time.monotonic() + lease
         self._cleans_from = 0.0
 
     def keep(self) -> None:

@@ -35,7 +35,8 @@ end
 local function fail(id, job)
     local ttl = tonumber(redis.call('HGET', job, 'failure_ttl') or ARGV[6])
     local results = prefix .. ':results:' .. id
-    redis.call('HSET', job, 'status', 'failed', 'ended_at', timestamp, 'retries_left', 0)
+    redis.call('HSET', job, 'status', 'failed', 'ended_at', timestamp, 'retries_left', 0,
+        'crashes', 0)
     redis.call('XADD', results, 'MAXLEN', 10, '*', 'type', 2, 'worker_name', '',
         'exc_string', ARGV[5])
     redis.call('ZADD', KEYS[3], ttl < 0 and '+inf' or now + ttl, id)

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -93,6 +94,13 @@ class RegisteredWorker(RQWorker):
     @property
     def connection_timeout(self) -> int:
         return SOCKET_TIMEOUT  # nothing blocks in Redis, so RQ need not stretch it to minutes
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
+        """RQ's listener for commands outlives a lost connection, but not one that is slow."""
+        if not isinstance(exc, RedisError):
+            raise exc
+        self.log.warning("Worker %s: deaf to commands for a moment: %s", self.name, exc)
+        time.sleep(1)
 
     def sign_off(self) -> None:
         """Stop the scheduler and leave RQ's lists."""
