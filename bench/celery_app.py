@@ -4,7 +4,7 @@ import os
 
 from celery import Celery
 
-from bench.loads import spin
+from bench.plain import spin
 
 app = Celery("bench", broker=os.environ["BENCH_REDIS"], backend=os.environ["BENCH_REDIS"])
 app.conf.update(

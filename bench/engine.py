@@ -60,7 +60,10 @@ def measure(rounds: int, workers: int) -> dict[str, Any]:
             "workers": workers,
             "rates": {n: {k: statistics.median(v) for k, v in r.items()} for n, r in rates.items()},
             "numpy": {n: numpy_rate(url, client, workers, c) for n, c in commands.items()},
-            "pickup_ms": {n: pickup(url, client, c) for n, c in commands.items()},
+            "pickup_ms": {
+                "RQ worker": pickup(url, client, stock(url), "bench.plain.tell_time_plain"),
+                "Paddock": pickup(url, client, ours(), "bench.loads.tell_time.run"),
+            },
             "idle": {n: idle_cost(url, client, c) for n, c in commands.items()},
         }
 
@@ -68,14 +71,16 @@ def measure(rounds: int, workers: int) -> dict[str, Any]:
 def contenders() -> dict[str, Contender]:
     """Name → what runs the loads and tells the jobs per second of each."""
     return {
-        "RQ worker": lambda url, client, n: rq_rates(url, client, n, stock(url), ""),
+        "RQ worker": lambda url, client, n: rq_rates(url, client, n, stock(url), "bench.plain.{}"),
         "Celery prefork": lambda url, client, n: celery_rates(url, client, n, []),
         "Celery, a process a job": lambda url, client, n: celery_rates(
             url, client, n, ["--max-tasks-per-child", "1"]
         ),
         "ProcessPoolExecutor": lambda _url, _client, n: pool_rates(n),
-        "Paddock": lambda url, client, n: rq_rates(url, client, n, ours(), ""),
-        "Paddock, shared": lambda url, client, n: rq_rates(url, client, n, ours(), "_shared"),
+        "Paddock": lambda url, client, n: rq_rates(url, client, n, ours(), "bench.loads.{}.run"),
+        "Paddock, shared": lambda url, client, n: rq_rates(
+            url, client, n, ours(), "bench.loads.{}_shared.run"
+        ),
     }
 
 
@@ -101,14 +106,14 @@ def celery_url(url: str) -> str:
 
 
 def rq_rates(
-    url: str, client: "redis.Redis", workers: int, command: list[str], suffix: str
+    url: str, client: "redis.Redis", workers: int, command: list[str], path: str
 ) -> dict[str, float]:
     """Of RQ workers, stock or ours."""
     client.flushall()
     with processes(workers, command, environment(url)):
         await_workers(client, workers)
         return {
-            load: rq_rate(client, f"bench.loads.{load}{suffix}.run", count * workers)
+            load: rq_rate(client, path.format(load), count * workers)
             for load, count in LOADS.items()
         }
 
@@ -157,15 +162,14 @@ def celery_rates(
 
 def pool_rates(workers: int) -> dict[str, float]:
     """Of the standard library's pool, which keeps nothing."""
-    from bench.loads import nothing, spin_10, spin_200
+    from bench import plain
 
-    functions = {"noop": nothing, "spin_10ms": spin_10, "spin_200ms": spin_200}
     with ProcessPoolExecutor(workers) as pool:
-        pool.submit(nothing).result()
+        pool.submit(plain.noop).result()
         rates = {}
         for load, count in LOADS.items():
             started = time.perf_counter()
-            futures = [pool.submit(functions[load]) for _ in range(count * workers)]
+            futures = [pool.submit(getattr(plain, load)) for _ in range(count * workers)]
             for future in futures:
                 future.result()
             rates[load] = count * workers / (time.perf_counter() - started)
@@ -180,7 +184,7 @@ def numpy_rate(url: str, client: "redis.Redis", workers: int, command: list[str]
         return rq_rate(client, "bench.loads_numpy.mean.run", 30 * workers)
 
 
-def pickup(url: str, client: "redis.Redis", command: list[str]) -> float:
+def pickup(url: str, client: "redis.Redis", command: list[str], path: str) -> float:
     """Median milliseconds from enqueuing to the task's first line, with one idle worker."""
     client.flushall()
     queue = Queue(QUEUE, connection=client, serializer="json")
@@ -189,7 +193,7 @@ def pickup(url: str, client: "redis.Redis", command: list[str]) -> float:
         await_workers(client, 1)
         for _ in range(LATENCY_SAMPLES):
             sent = time.time()
-            job = queue.enqueue_call("bench.loads.tell_time.run")
+            job = queue.enqueue_call(path)
             while (result := job.latest_result()) is None:
                 time.sleep(0.002)
             waits.append((result.return_value - sent) * 1000)

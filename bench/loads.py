@@ -1,30 +1,7 @@
-"""What is run: the same functions for every contender."""
+"""The loads as Paddock's tasks."""
 
-import time
-
+from bench.plain import spin, tell_time_plain
 from jobs import job
-
-
-def spin(seconds: float) -> float:
-    """Use this much CPU time."""
-    until = time.process_time() + seconds
-    while time.process_time() < until:
-        pass
-    return seconds
-
-
-def nothing() -> None:
-    """Nothing."""
-
-
-def spin_10() -> float:
-    """10 ms of CPU."""
-    return spin(0.010)
-
-
-def spin_200() -> float:
-    """200 ms of CPU."""
-    return spin(0.200)
 
 
 @job
@@ -47,7 +24,7 @@ def spin_200ms() -> float:
 @job
 def tell_time() -> float:
     """When it ran (Unix time)."""
-    return time.time()
+    return tell_time_plain()
 
 
 @job(isolation="shared")

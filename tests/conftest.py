@@ -16,6 +16,7 @@ from jobs.catalogue import Catalogue
 from service.api.app import create_app
 from service.broker.connection import connect
 from service.broker.embedded import server_command, socket_url
+from service.execution.limits import die_with_parent
 from service.settings import Settings
 
 TASKS = ("jobs", "tests.sample_tasks")
@@ -107,6 +108,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def start(settings: Settings) -> Iterator[Start]:
     """Start a process that finds these settings in its environment; all are killed at the end."""
     started: list[subprocess.Popen[str]] = []
+    parent = os.getpid()
 
     def start_process(*command: str, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -115,6 +117,8 @@ def start(settings: Settings) -> Iterator[Start]:
             env=os.environ | settings.environment() | environment,
             text=True,
             start_new_session=True,
+            # Also where the tests themselves are killed, by a time limit say.
+            preexec_fn=lambda: die_with_parent(parent),
         )
         started.append(process)
         return process
