@@ -90,7 +90,7 @@ def retry(job_id: str | None, failed: bool, as_json: bool) -> int:
 @click.argument("job_id", metavar="ID")
 @as_json_option
 def cancel(job_id: str, as_json: bool) -> int:
-    """Cancel a job that does not run yet."""
+    """Cancel a job; one that runs is interrupted, and a second later killed."""
     with _broker() as broker:
         broker.actions.cancel(job_id)
         return _show(broker.job(job_id), as_json)
