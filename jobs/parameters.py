@@ -135,12 +135,10 @@ def _refuse_not_finite(values: JSONObject) -> None:
 def _is_model(of: Any) -> bool:
     # These bring their own configuration, and TypeAdapter refuses to be given a second one.
     return isinstance(of, type) and (
-        hasattr(of, "model_config") or hasattr(of, "__dataclass_fields__") or _is_typed_dict(of)
+        hasattr(of, "model_config")
+        or hasattr(of, "__dataclass_fields__")
+        or typing.is_typeddict(of)
     )
-
-
-def _is_typed_dict(of: type) -> bool:
-    return typing.is_typeddict(of)
 
 
 def _refuse_secrets(schema: Any, path: str = "") -> None:

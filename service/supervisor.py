@@ -90,11 +90,6 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         self._stop_all()
 
-    @property
-    def is_stopping(self) -> bool:
-        """Whether SIGTERM or SIGINT has arrived."""
-        return self._stop.is_set()
-
     def start(self, programs: list[Program]) -> None:
         """Start the next stage."""
         self._stages.append(programs)

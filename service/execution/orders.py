@@ -25,11 +25,6 @@ class Orders:
         """Readable when there is something to look at."""
         return self._pipe[0]
 
-    @property
-    def wake_writer(self) -> int:
-        """For `signal.set_wakeup_fd`: any signal is then something to look at."""
-        return self._pipe[1]
-
     def leave(self, grace: float) -> None:
         """Be gone in so many seconds."""
         self.leave_by = time.monotonic() + grace
