@@ -42,3 +42,8 @@ def spin_10ms_shared() -> float:
 def spin_200ms_shared() -> float:
     """200 ms of CPU, in a shared horse."""
     return spin(0.200)
+
+
+@job
+def noop_with(number: int, text: str) -> None:
+    """Nothing, with parameters such as jobs have."""

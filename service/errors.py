@@ -75,6 +75,16 @@ class JobNotFound(Problem):
         )
 
 
+class BatchNotFound(Problem):
+    status, slug, title = HTTPStatus.NOT_FOUND, "unknown-batch", "There is no such batch"
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(
+            f"There is no batch {batch_id!r}: it never was, or its results have expired.",
+            batch=batch_id,
+        )
+
+
 class QueueNotFound(Problem):
     status, slug, title = HTTPStatus.NOT_FOUND, "unknown-queue", "There is no such queue"
 
@@ -123,6 +133,22 @@ class BodyTooLarge(Problem):
         "body-too-large",
         "The body is too large",
     )
+
+
+class BatchTooLarge(Problem):
+    """More sets of parameters than one batch may hold."""
+
+    status, slug, title = (
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "batch-too-large",
+        "The batch is too large",
+    )
+
+
+class BodyTooSlow(Problem):
+    """The caller stopped sending before the body's end."""
+
+    status, slug, title = HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", "The body did not arrive"
 
 
 class MediaTypeUnsupported(Problem):

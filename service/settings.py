@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     max_body: int = Field(
         1024 * 1024, ge=1024, description="Largest request body accepted, in bytes."
     )
+    max_batch: int = Field(
+        100_000,
+        ge=1,
+        le=1_000_000,
+        description="Most jobs in one batch; each of its items may have `PADDOCK_MAX_BODY` bytes.",
+    )
     shutdown_grace: float = Field(
         30, ge=0, description="Seconds that running jobs and requests get when told to stop."
     )

@@ -88,7 +88,7 @@ def job_of(submission: Submission, job_id: str, connection: Any) -> Job:
         timeout=submission.timeout or policy.timeout,
         result_ttl=policy.result_ttl if ttl is None else ttl,
         failure_ttl=policy.failure_ttl,
-        description=_description(task, submission.parameters),
+        description=description_of(task, submission.parameters),
         retry=_rq_retry(task),
         meta=submission.meta or None,
         status=JobStatus.SCHEDULED if submission.at else JobStatus.QUEUED,
@@ -106,11 +106,15 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
     command, moment = ("LPUSH" if submission.at_front else "RPUSH"), 0
     if submission.due:
         command, moment = "ZADD", int(submission.due.timestamp())
-    policy = submission.task.policy
-    ours = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash of the job
-    fields = [part for entry in (job.to_dict() | ours).items() for part in entry]
+    fields = [part for entry in job_fields(job, submission).items() for part in entry]
     keys = [job.key, queue.key, Queue.redis_queues_keys, ScheduledJobRegistry(queue=queue).key]
     return keys, [job.id, command, moment, *fields]
+
+
+def job_fields(job: Job, submission: Submission) -> dict[str, Any]:
+    """The job's hash: RQ's fields, and ours, which RQ leaves alone."""
+    ours = {"max_crashes": submission.task.policy.most_crashes}  # recovery reads it
+    return dict(job.to_dict()) | ours
 
 
 def _rq_retry(task: Task[..., Any]) -> Retry | None:
@@ -118,6 +122,7 @@ def _rq_retry(task: Task[..., Any]) -> Retry | None:
     return Retry(max=retry.max, interval=retry.intervals()) if retry else None
 
 
-def _description(task: Task[..., Any], parameters: dict[str, Any]) -> str:
+def description_of(task: Task[..., Any], parameters: dict[str, Any]) -> str:
+    """The call in one line, as RQ's tools and the logs show the job."""
     call = get_call_string(task.name, (), parameters, max_length=LONGEST_ARGUMENT_SHOWN)
     return str(call)

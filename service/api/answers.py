@@ -14,14 +14,18 @@ from service.broker.records import JobRecord
 
 
 def json_response(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """Encode plain data or a view. NaN and infinities become null: JSON has no word for them."""
+    """An answer of plain data or a view."""
+    return Response(encoded(content), status, media_type="application/json")
+
+
+def encoded(content: Any) -> bytes:
+    """Plain data or a view as JSON. NaN and infinities become null: JSON has no word for them."""
     try:
-        body = to_json(content, inf_nan_mode="null")
+        return to_json(content, inf_nan_mode="null")
     except PydanticSerializationError:
         # Text that UTF-8 can't hold (half of a surrogate pair), out of another program's job.
         plain = content.model_dump(mode="json") if isinstance(content, BaseModel) else content
-        body = json.dumps(plain).encode()
-    return Response(body, status, media_type="application/json")
+        return json.dumps(plain).encode()
 
 
 def job_response(record: JobRecord, status: HTTPStatus = HTTPStatus.OK) -> Response:

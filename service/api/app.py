@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
 from jobs.catalogue import Catalogue
-from service.api import health, jobs, problems, queues, schedules, workers
+from service.api import batches, health, jobs, problems, queues, schedules, workers
 from service.api.answers import problems as problems_of
 from service.api.auth import Guard
+from service.api.batches import batch_routes
 from service.api.dashboard import dashboard
 from service.api.openapi import openapi
 from service.api.requests import BodyLimit, RequestId
@@ -44,7 +45,8 @@ def create_app(settings: Settings, catalogue: Catalogue | None = None) -> FastAP
     )
     app.state.settings, app.state.broker = settings, Broker.open(settings, tasks)
     app.include_router(task_routes(tasks), responses=REFUSALS)
-    for module in (jobs, queues, workers, schedules):
+    app.include_router(batch_routes(tasks), responses=REFUSALS)
+    for module in (jobs, batches, queues, workers, schedules):
         app.include_router(module.router, responses=REFUSALS)
     app.include_router(health.router, responses=problems_of(s403=FOREIGN))
     app.add_api_route("/", _home, include_in_schema=False)

@@ -6,10 +6,12 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from service.broker.broker import Broker
-from service.errors import JobNotFound
+from service.errors import BatchNotFound, JobNotFound
 from service.settings import Settings
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")  # what RQ allows; anything else names no job
+
+_BATCH_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _broker(request: Request) -> Broker:
@@ -28,6 +30,13 @@ def _job_id(job_id: Annotated[str, Path(description="The job's id.")]) -> str:
     return job_id
 
 
+def _batch_id(batch_id: Annotated[str, Path(description="The batch's id.")]) -> str:
+    if not _BATCH_ID.fullmatch(batch_id):
+        raise BatchNotFound(batch_id)
+    return batch_id
+
+
 BrokerDep = Annotated[Broker, Depends(_broker)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 JobId = Annotated[str, Depends(_job_id)]
+BatchId = Annotated[str, Depends(_batch_id)]

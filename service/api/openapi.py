@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from jobs.catalogue import Catalogue
 from service.api.health import OPEN_PATHS
-from service.api.schemas import ProblemView
+from service.api.schemas import BatchRowView, ProblemView
 from service.api.tasks import parameter_schemas
 
 _KEYS = {
@@ -30,7 +30,9 @@ def _document(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
     _bodies, schemas = parameter_schemas(catalogue)
-    schemas["ProblemView"] = ProblemView.model_json_schema()
+    for view in (ProblemView, BatchRowView):  # those that no response_model names
+        schema = view.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {}) | {view.__name__: schema}
     document["components"]["schemas"] |= schemas
     document["components"]["securitySchemes"] = _KEYS
     needed: list[dict[str, list[str]]] = [{name: []} for name in _KEYS]

@@ -60,6 +60,7 @@ class JobView(_View):
     attempts: int = Field(description="Executions begun.")
     retries_left: int
     worker: str | None = Field(description="The worker that runs it, or ran it last.")
+    batch: str | None = Field(None, description="The batch that it came with.")
 
 
 class ExecutionView(BaseModel):
@@ -82,6 +83,62 @@ class JobPage(BaseModel):
 
     jobs: list[JobView]
     next: str | None = Field(description="The `cursor` of the next page; null on the last.")
+
+
+class BatchCounts(_View):
+    """A batch's jobs by status; together they are its total."""
+
+    queued: int
+    scheduled: int
+    waiting: int
+    running: int
+    finished: int
+    failed: int
+    canceled: int
+    gone: int = Field(description="Removed before anybody saw how they ended.")
+
+
+class BatchView(_View):
+    """A batch. Times are RFC 3339 in UTC; those that have not come yet are null."""
+
+    id: str
+    task: str = Field(examples=["heavy_cpu_task"])
+    queue: str = Field(examples=["cpu"])
+    created_at: datetime
+    total: int
+    counts: BatchCounts
+    progress: float = Field(description="The share of its jobs that have ended, from 0 to 1.")
+    eta: datetime | None = Field(
+        description="When all will have ended, at the pace since the first did."
+    )
+    finished_at: datetime | None = Field(description="When the last of its jobs ended.")
+
+
+class BatchAccepted(BaseModel):
+    id: str
+    task: str = Field(examples=["heavy_cpu_task"])
+    count: int
+    jobs: list[str] = Field(description="The jobs' ids, in the order of the parameters.")
+
+
+class BatchRowView(_View):
+    """One line of a batch's results."""
+
+    index: int = Field(description="Its place in the batch, from 0.")
+    id: str
+    status: str = Field(examples=["finished"])
+    result: Any = Field(None, description="What the task returned, once finished.")
+    error: ErrorView | None = Field(description="Why it failed.")
+    expired: bool = Field(description="Only its last status is known any more.")
+
+
+class BatchCanceled(_View):
+    canceled: int = Field(description="Jobs that will not run.")
+    stopping: int = Field(description="Jobs that run; their workers were told to stop them.")
+
+
+class BatchRetried(_View):
+    retried: int = Field(description="Failed jobs that were queued again.")
 
 
 class RetryView(BaseModel):
@@ -190,8 +247,8 @@ class ProblemView(BaseModel):
     detail: str = Field(description="What is wrong, and what to do.")
 
 
-class SubmitOptions(BaseModel):
-    """How a job is to be run. They ride in the query, apart from the task's own parameters."""
+class RunOptions(BaseModel):
+    """How jobs are to be run. They ride in the query, apart from the task's own parameters."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -209,6 +266,11 @@ class SubmitOptions(BaseModel):
         None, ge=1, le=LONGEST_DELAY, description="Seconds the finished job is kept."
     )
     at_front: bool = Field(False, description="Put it at the front of its queue.")
+
+
+class SubmitOptions(RunOptions):
+    """The same, for one job."""
+
     wait: Wait = None
 
 

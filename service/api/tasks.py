@@ -17,7 +17,7 @@ from service.api.answers import job_location, job_response, json_response, probl
 from service.api.dependencies import BrokerDep, SettingsDep
 from service.api.forms import form_to_json
 from service.api.problems import failing_fields
-from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
+from service.api.schemas import JobView, RetryView, RunOptions, SubmitOptions, TaskView
 from service.broker.enqueuer import Submission
 from service.errors import (
     JobNotFound,
@@ -119,11 +119,11 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
         submission = Submission(
             task=task,
             parameters=await _parameters(request, task),
-            queue=_known_queue(options.queue, settings, broker.catalogue),
+            queue=known_queue(options.queue, settings, broker.catalogue),
             timeout=options.timeout,
             result_ttl=options.result_ttl,
             at_front=options.at_front,
-            at=_moment(options),
+            at=moment_of(options),
         )
         job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
         # It is accepted: nothing that happens while its end is waited for may say otherwise.
@@ -168,15 +168,16 @@ def _refusal(error: ValidationError, task: Task[..., Any]) -> Exception:
     )
 
 
-def _known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> str | None:
+def known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> str | None:
+    """The queue that the caller named, if any. Raises `QueueNotFound`."""
     known = sorted({*settings.queues, *catalogue.queues()})
     if name is not None and name not in known:
         raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
     return name
 
 
-def _moment(options: SubmitOptions) -> datetime | None:
-    """When to queue it; None for at once."""
+def moment_of(options: RunOptions) -> datetime | None:
+    """When to queue it; None for at once. Raises `OptionsInvalid`."""
     moment = datetime.now(UTC)
     if options.at is not None and options.delay is not None:
         raise OptionsInvalid("Give either `delay` or `at`, not both.", errors=[])

@@ -15,50 +15,76 @@ from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegi
 from rq.utils import as_text, current_timestamp, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
+from service.batch_store import TELL_BATCH
 from service.broker.status import Status, status_of
 from service.errors import JobNotFound, StatusConflict
 
 # Each action decides and acts in one script, since workers move jobs at the same moment. Each
-# answers with the status that it found.
+# answers with the status that it found. They are functions, so that batches act in the same way.
+
+# `kept`: seconds that canceled jobs are kept; `moment` is Unix time, `timestamp` RQ's text
+CANCEL = f"""
+{TELL_BATCH}
+local function file_canceled(job, canceled, id, moment, timestamp, kept)
+    redis.call('HSET', job, 'status', 'canceled', 'ended_at', timestamp)
+    redis.call('EXPIRE', job, kept)
+    -- RQ never drops anything from this registry
+    redis.call('ZREMRANGEBYSCORE', canceled, '-inf', moment - kept)
+    redis.call('ZADD', canceled, moment, id)
+    tell_batch(job, id)
+end
+
+local function cancel(job, queue, scheduled, canceled, id, moment, timestamp, kept)
+    local status = redis.call('HGET', job, 'status')
+    if (status == 'queued' and redis.call('LREM', queue, 1, id) > 0)
+            or (status == 'scheduled' and redis.call('ZREM', scheduled, id) > 0) then
+        file_canceled(job, canceled, id, moment, timestamp, kept)
+        return 'canceled by this call'
+    end
+    if status == 'started' then
+        redis.call('HSET', job, 'cancel_requested', 1)  -- stays until it is retried
+        return 'told to stop by this call'
+    end
+    return status
+end
+"""
+
+# `retries`: that it gets again, or ''; `timestamp` is RQ's text
+RETRY = f"""
+{TELL_BATCH}
+local function retry(job, queue, failed, queues, id, timestamp, retries)
+    local status = redis.call('HGET', job, 'status')
+    if status and redis.call('ZREM', failed, id) > 0 then
+        redis.call('HDEL', job, 'cancel_requested')
+        redis.call('HSET', job, 'status', 'queued', 'enqueued_at', timestamp,
+            'started_at', '', 'ended_at', '', 'exc_info', '', 'worker_name', '', 'crashes', 0)
+        if retries ~= '' then
+            redis.call('HSET', job, 'retries_left', retries)
+        end
+        redis.call('PERSIST', job)
+        redis.call('SADD', queues, queue)
+        redis.call('RPUSH', queue, id)
+        tell_batch(job, id)
+        return 'queued by this call'
+    end
+    return status
+end
+"""
 
 # KEYS: job, queue, scheduled registry, canceled registry
 # ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept
-_CANCEL = """
-local status = redis.call('HGET', KEYS[1], 'status')
-if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
-        or (status == 'scheduled' and redis.call('ZREM', KEYS[3], ARGV[1]) > 0) then
-    redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', ARGV[3])
-    redis.call('EXPIRE', KEYS[1], ARGV[4])
-    -- RQ never drops anything from this registry
-    redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2] - ARGV[4])
-    redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
-    return 'canceled by this call'
-end
-if status == 'started' then
-    redis.call('HSET', KEYS[1], 'cancel_requested', 1)  -- stays until it is retried
-    return 'told to stop by this call'
-end
-return status
+_CANCEL_ONE = f"""{CANCEL}
+return cancel(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 """
 
 # KEYS: job, queue, failed registry, set of queues
 # ARGV: job id, now (RQ's text), retries that it gets again, or ''
-_RETRY = """
-local status = redis.call('HGET', KEYS[1], 'status')
-if status and redis.call('ZREM', KEYS[3], ARGV[1]) > 0 then
-    redis.call('HDEL', KEYS[1], 'cancel_requested')
-    redis.call('HSET', KEYS[1], 'status', 'queued', 'enqueued_at', ARGV[2],
-        'started_at', '', 'ended_at', '', 'exc_info', '', 'worker_name', '', 'crashes', 0)
-    if ARGV[3] ~= '' then
-        redis.call('HSET', KEYS[1], 'retries_left', ARGV[3])
-    end
-    redis.call('PERSIST', KEYS[1])
-    redis.call('SADD', KEYS[4], KEYS[2])
-    redis.call('RPUSH', KEYS[2], ARGV[1])
-    return 'queued by this call'
-end
-return status
+_RETRY_ONE = f"""{RETRY}
+return retry(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3])
 """
+
+# KEYS: job; ARGV: its id
+_TELL_BATCH = f"{TELL_BATCH}tell_batch(KEYS[1], ARGV[1])"
 
 _TOLD = "told to stop by this call"
 _DONE = ("canceled by this call", "queued by this call", _TOLD)
@@ -69,8 +95,9 @@ class JobActions:
 
     def __init__(self, client: "redis.Redis") -> None:
         self._client = client
-        self._cancel = client.register_script(_CANCEL)
-        self._retry = client.register_script(_RETRY)
+        self._cancel = client.register_script(_CANCEL_ONE)
+        self._retry = client.register_script(_RETRY_ONE)
+        self._tell_batch = client.register_script(_TELL_BATCH)
 
     def cancel(self, job_id: str) -> bool:
         """Take a job off its queue, schedule or dependency; have one that runs stopped.
@@ -80,6 +107,7 @@ class JobActions:
         job = self._find(job_id)
         if status_of(job.get_status(refresh=False)) is Status.WAITING:
             self._cancel_waiting(job)
+            self._tell_batch(keys=[job.key], args=[job_id])
             return True
         queue = self._queue(job)
         registries = (ScheduledJobRegistry(queue=queue), CanceledJobRegistry(queue=queue))
@@ -101,6 +129,7 @@ class JobActions:
         job = self._find(job_id)
         if job.has_rate_limit and status_of(job.get_status(refresh=False)) is Status.FAILED:
             job.requeue()  # RQ's own, which has it wait for a place under its limit
+            self._tell_batch(keys=[job.key], args=[job_id])
             return
         queue = self._queue(job)
         self._act(

@@ -12,6 +12,9 @@ from rq.utils import as_text
 
 from jobs.catalogue import Catalogue
 from service.broker.actions import JobActions
+from service.broker.batch_actions import BatchActions
+from service.broker.batch_staging import BatchEnqueuer
+from service.broker.batches import Batches
 from service.broker.connection import connect, connect_async, redis_url
 from service.broker.enqueuer import Enqueuer
 from service.broker.listing import JobListing
@@ -26,14 +29,17 @@ FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks at a job that is w
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """`enqueuer` and `finished` are for the event loop, the rest blocks and is for threads."""
+    """The enqueuers and `ended` are for the event loop, the rest blocks and is for threads."""
 
     client: "redis.Redis"
     async_client: "redis.asyncio.Redis"
     enqueuer: Enqueuer
+    batch_enqueuer: BatchEnqueuer
     reader: JobReader
     listing: JobListing
     actions: JobActions
+    batches: Batches
+    batch_actions: BatchActions
     overview: Overview
     catalogue: Catalogue = field(repr=False)
 
@@ -42,14 +48,18 @@ class Broker:
         """Make the clients; they connect when first used."""
         url = redis_url(settings)
         client, async_client = connect(url), connect_async(url)
-        reader = JobReader(client, catalogue)
+        reader, actions = JobReader(client, catalogue), JobActions(client)
+        batches = Batches(client, reader)
         return cls(
             client=client,
             async_client=async_client,
             enqueuer=Enqueuer(async_client),
+            batch_enqueuer=BatchEnqueuer(async_client, client),
             reader=reader,
             listing=JobListing(client, reader),
-            actions=JobActions(client),
+            actions=actions,
+            batches=batches,
+            batch_actions=BatchActions(client, batches, actions),
             overview=Overview(client),
             catalogue=catalogue,
         )

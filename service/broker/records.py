@@ -35,6 +35,7 @@ class JobRecord:
     attempts: int  #: executions begun
     retries_left: int
     worker: str | None  #: the worker that runs it, or ran it last
+    batch: str | None = None  #: the id of the batch that it came with
 
 
 class JobReader:
@@ -116,6 +117,7 @@ class JobReader:
             attempts=attempts,
             retries_left=job.retries_left or 0,
             worker=job.worker_name,
+            batch=as_text(fields[b"batch"]) if b"batch" in fields else None,
         )
 
     def _latest(self, job: Job, results: list[tuple[bytes, dict[bytes, bytes]]]) -> Result | None:

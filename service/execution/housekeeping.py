@@ -11,6 +11,7 @@ from rq.rate_limit import RateLimitRegistry
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, ReadyJobRegistry
 from rq.worker_registration import clean_worker_registry
 
+from service.batch_store import StagingArea
 from service.execution.recovery import Recovery
 
 CLEANUP_INTERVAL = 60  # seconds between clean-ups of what has expired
@@ -23,7 +24,7 @@ class Housekeeper:
 
     def __init__(self, connection: Redis, queues: Sequence[Queue], lease: float) -> None:
         self._connection, self._queues, self._lease = connection, queues, lease
-        self._recovery = Recovery(connection)
+        self._recovery, self._staging = Recovery(connection), StagingArea(connection)
         # Nor right after the start: it may be Redis that has just come back, not this worker.
         self._trusts_heartbeats_from = time.monotonic() + lease
         self._cleans_from = 0.0
@@ -48,6 +49,7 @@ class Housekeeper:
             clean_worker_registry(queue)
         for limited in RateLimitRegistry.all(self._connection):
             limited.cleanup()
+        self._staging.clear_abandoned()
         if Group.acquire_maintenance_lock(self._connection, CLEANUP_INTERVAL - 1):
             Group.clean_registries(connection=self._connection)
 

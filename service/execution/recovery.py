@@ -16,6 +16,7 @@ from rq.registry import CanceledJobRegistry, FailedJobRegistry, StartedJobRegist
 from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_MAX_CRASHES
+from service.batch_store import TELL_BATCH
 from service.execution.scripts import ScriptCall
 
 # KEYS: started registry, queue, failed registry, canceled registry
@@ -23,7 +24,9 @@ from service.execution.scripts import ScriptCall
 #       failed, failure ttl where the job has none, the one entry to release (or '' for every
 #       entry whose worker is dead), record of that execution
 # → {ids put back} and {ids failed as poison}
-_RELEASE = """
+_RELEASE = (
+    TELL_BATCH
+    + """
 local prefix, now, timestamp = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
 local function abandoned(entry)
@@ -82,11 +85,13 @@ for _, entry in ipairs(entries) do
                 redis.call('LPUSH', KEYS[2], id)
                 table.insert(back, id)
             end
+            tell_batch(job, id)
         end
     end
 end
 return {back, poison}
 """
+)
 
 _WHY = (
     "WorkerLost: the process that ran this job died (killed, out of memory, crashed in C code, or "

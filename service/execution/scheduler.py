@@ -21,6 +21,7 @@ from rq.scheduler import RQScheduler
 from rq.utils import as_text, current_timestamp, now, utcformat
 
 from jobs.catalogue import Catalogue
+from service.batch_store import TELL_BATCH
 from service.execution.cron import Ticker
 from service.settings import Settings
 
@@ -31,7 +32,9 @@ MOST_AT_ONCE = 500  # jobs moved by one script run, during which Redis serves no
 # KEYS: scheduler lock, scheduled registry, queue, for each queue
 # ARGV: prefix, this scheduler's name, lock ttl, now (Unix), now (RQ's text), most jobs
 # → ids that wait for a concurrency slot; RQ's own code places those
-_MOVE = """
+_MOVE = (
+    TELL_BATCH
+    + """
 local prefix, name = ARGV[1], ARGV[2]
 local limited = {}
 for i = 1, #KEYS, 3 do
@@ -50,6 +53,7 @@ for i = 1, #KEYS, 3 do
                     redis.call('HSET', job, 'status', 'queued', 'enqueued_at', ARGV[5])
                     redis.call('SADD', prefix .. ':queues', KEYS[i + 2])
                     redis.call(f[2] == '1' and 'LPUSH' or 'RPUSH', KEYS[i + 2], id)
+                    tell_batch(job, id)
                 end
             end
         end
@@ -57,6 +61,7 @@ for i = 1, #KEYS, 3 do
 end
 return limited
 """
+)
 
 logger = logging.getLogger("paddock.scheduler")
 

@@ -18,6 +18,7 @@ from rq.registry import (
 from rq.results import Result
 from rq.utils import now, utcformat
 
+from service.batch_store import TELL_BATCH
 from service.execution.decision import Ended, decide
 from service.execution.outcome import Kind
 from service.execution.recovery import Recovery, released
@@ -29,7 +30,9 @@ from service.execution.scripts import ScriptCall
 #       ever, '' as it is), record of the execution, now (RQ's text), whether dependents are freed
 #       ('' | 'finished' | 'failed'), number of result fields, result fields…, job fields…
 # → 0 where the execution no longer holds the job, else 1, and whether dependents became ready
-_SETTLE = """
+_SETTLE = (
+    TELL_BATCH
+    + """
 local prefix, id, execution, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local entry, job = id .. ':' .. execution, KEYS[2]
 local record = prefix .. ':job:' .. id .. ':history'
@@ -54,6 +57,7 @@ if redis.call('EXISTS', job) == 0 then
     return {1, 0}  -- deleted while it ran
 end
 redis.call('HSET', job, unpack(ARGV, 14 + results))
+tell_batch(job, id)
 if results > 0 then
     redis.call('XADD', KEYS[4], 'MAXLEN', 10, '*', unpack(ARGV, 14, 13 + results))
 end
@@ -111,6 +115,7 @@ for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', job .. ':depen
 end
 return {1, ready}
 """
+)
 
 
 class Settler:
