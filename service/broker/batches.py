@@ -36,7 +36,8 @@ _STATUSES = {
 #       look at ('' for the first that has not ended), most, now (RQ's text)
 # → {number of the first, how many had changed}
 _LOOK = f"""{TELL_BATCH}
-local total = tonumber(redis.call('HGET', KEYS[1], 'total') or 0)
+local record = redis.call('HMGET', KEYS[1], 'total', 'initial')
+local total = tonumber(record[1] or 0)
 local from = tonumber(ARGV[4])
 if not from then
     local marks = redis.call('GET', KEYS[2]) or ''
@@ -50,8 +51,9 @@ for number = from, to do
         local digits = string.format('%06x', number)
         local f = redis.call('HMGET', ARGV[3] .. digits, 'status', 'ended_at')
         local ended_at = (f[2] and f[2] ~= '') and f[2] or ARGV[6]
+        local known = (mark == '' or mark == '\0') and record[2] or mark
         -- One that had ended, and is no more, has expired.
-        if (f[1] or not BATCH_ENDED[mark])
+        if (f[1] or not BATCH_ENDED[mark]) and known ~= BATCH_MARKS[f[1] or 'gone']
                 and mark_job(ARGV[1], ARGV[2] .. digits, f[1] or 'gone', ended_at) then
             changed = changed + 1
         end

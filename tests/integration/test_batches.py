@@ -1,0 +1,561 @@
+"""Batches over HTTP: taken in all or none, counted, read, canceled, run again."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+import redis
+from rq.job import Job
+from starlette.testclient import TestClient
+
+from jobs.catalogue import Catalogue
+from service.api import batch_body
+from service.api.app import create_app
+from service.broker import batch_staging, batches
+from service.settings import Settings
+from tests.conftest import PATIENCE, ROOT, Start, eventually
+
+LINES = "application/x-ndjson"
+ECHO = "/tasks/echo/batch"
+
+
+def lines(items: list[Any]) -> bytes:
+    return b"".join(json.dumps(item).encode() + b"\n" for item in items)
+
+
+def echoes(count: int) -> list[dict[str, int]]:
+    return [{"value": number} for number in range(count)]
+
+
+def post(api: TestClient, path: str, body: Any, kind: str = LINES) -> Any:
+    return api.post(path, content=body, headers={"Content-Type": kind})
+
+
+def submit(api: TestClient, items: list[Any], path: str = ECHO) -> dict[str, Any]:
+    answer = post(api, path, lines(items))
+    assert answer.status_code == 202, answer.text
+    accepted: dict[str, Any] = answer.json()
+    assert answer.headers["Location"] == f"/batches/{accepted['id']}"
+    assert accepted["count"] == len(items) == len(accepted["jobs"])
+    return accepted
+
+
+def show(api: TestClient, batch_id: str) -> dict[str, Any]:
+    answer = api.get(f"/batches/{batch_id}")
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    assert sum(shown["counts"].values()) == shown["total"]
+    return shown
+
+
+def counts(api: TestClient, batch_id: str) -> dict[str, int]:
+    """Those that are not zero."""
+    return {status: n for status, n in show(api, batch_id)["counts"].items() if n}
+
+
+def results(api: TestClient, batch_id: str) -> list[dict[str, Any]]:
+    answer = api.get(f"/batches/{batch_id}/results")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, LINES)
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def on_queue(connection: redis.Redis, queue: str = "default") -> list[str]:
+    return [job_id.decode() for job_id in connection.lrange(f"rq:queue:{queue}", 0, -1)]
+
+
+def run_all(start: Start, *queues: str) -> None:
+    """Run what is queued, by a real worker of ours."""
+    listened = ["--queues", ",".join(queues)] if queues else []
+    assert start(sys.executable, "worker.py", "--burst", *listened).wait() == 0
+
+
+def run_all_by_stock(url: str, *options: str) -> None:
+    command = [sys.executable, "-m", "rq.cli", "worker", "-S", "json", "--burst", "-q"]
+    subprocess.run([*command, "-u", url, *options, "default"], cwd=ROOT, check=True, timeout=60)
+
+
+# Accepting
+
+
+@pytest.mark.parametrize("as_array", [False, True], ids=["lines", "an array"])
+def test_every_set_becomes_a_job_in_order(
+    api: TestClient, connection: redis.Redis, start: Start, as_array: bool
+) -> None:
+    items = echoes(20)
+    body = json.dumps(items).encode() if as_array else lines(items)
+    answer = post(api, ECHO, body, "application/json" if as_array else LINES)
+    assert (answer.status_code, answer.json()["task"]) == (202, "echo")
+    ids = answer.json()["jobs"]
+    assert on_queue(connection) == ids == sorted(ids)
+    for number, job_id in enumerate(ids):
+        job = Job.fetch(job_id, connection=connection, serializer="json")
+        assert job.kwargs == {"value": number}
+        shown = api.get(f"/jobs/{job_id}").json()
+        assert (shown["status"], shown["batch"]) == ("queued", answer.json()["id"])
+    assert [job["id"] for job in api.get("/jobs").json()["jobs"]] == ids[::-1]
+    run_all(start)
+    told = results(api, answer.json()["id"])
+    assert [(row["index"], row["id"], row["status"], row["result"]) for row in told] == [
+        (number, job_id, "finished", number) for number, job_id in enumerate(ids)
+    ]
+
+
+def test_a_batch_larger_than_one_write_is_whole(
+    api: TestClient, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_staging, "CHUNK", 7)
+    accepted = submit(api, echoes(1_000))
+    assert on_queue(connection) == accepted["jobs"]
+    carried = [api.get(f"/jobs/{job_id}").json()["parameters"] for job_id in accepted["jobs"][::99]]
+    assert carried == echoes(1_000)[::99]
+    assert connection.keys("paddock:batches:*") == []
+
+
+def test_large_items_are_written_a_few_at_a_time(
+    api: TestClient, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_staging, "LARGEST_CHUNK", 1)
+    accepted = submit(api, [{"value": "x" * 100_000}] * 5)
+    assert on_queue(connection) == accepted["jobs"]
+
+
+def test_options_hold_for_all_of_them(api: TestClient, connection: redis.Redis) -> None:
+    accepted = submit(api, echoes(3), f"{ECHO}?queue=mail&timeout=7&result_ttl=9")
+    assert on_queue(connection, "mail") == accepted["jobs"]
+    job = Job.fetch(accepted["jobs"][2], connection=connection, serializer="json")
+    assert (job.origin, job.timeout, job.result_ttl) == ("mail", 7, 9)
+    assert connection.smembers("rq:queues") == {b"rq:queue:mail"}
+    assert show(api, accepted["id"])["queue"] == "mail"
+
+
+def test_at_the_front_they_stand_in_their_order(api: TestClient, connection: redis.Redis) -> None:
+    behind = submit(api, echoes(2))["jobs"]
+    before = submit(api, echoes(600), f"{ECHO}?at_front=true")["jobs"]
+    assert on_queue(connection) == before + behind
+
+
+def test_delayed_ones_wait_for_their_time(
+    api: TestClient, connection: redis.Redis, start_worker: Start
+) -> None:
+    accepted = submit(api, echoes(300), f"{ECHO}?delay=2")
+    assert counts(api, accepted["id"]) == {"scheduled": 300}
+    assert connection.zcard("rq:scheduled:default") == 300
+    assert on_queue(connection) == []
+    start_worker("--queues", "cpu")  # its scheduler moves jobs of its own queues only
+    start_worker("--queues", "default")
+    eventually(lambda: counts(api, accepted["id"]).get("finished") == 300)
+
+
+def test_a_media_type_with_parameters_is_known(api: TestClient) -> None:
+    for kind in (
+        "application/jsonl; charset=utf-8",
+        "application/json;x=y",
+        "Application/X-NDJSON",
+    ):
+        body = b'[{"value": 1}]' if "json;" in kind else b'{"value": 1}'
+        assert post(api, ECHO, body, kind).status_code == 202, kind
+
+
+# Refusing
+
+HEAVY = "/tasks/heavy_cpu_task/batch"
+GOOD = b'{"n": 1}\n'
+
+BAD: dict[str, tuple[str, bytes, int, str, str, dict[str, Any]]] = {
+    "a wrong type": (
+        HEAVY,
+        GOOD * 2 + b'{"n": "many"}\n' + GOOD,
+        422,
+        "invalid-parameters",
+        "Line 3: n: Input should be a valid integer",
+        {"line": 3},
+    ),
+    "a line that is no JSON": (
+        HEAVY,
+        GOOD * 1_500 + b"{n: 1}\n" + GOOD,
+        422,
+        "invalid-parameters",
+        "Line 1501 is not valid JSON: key must be a string",
+        {"line": 1501},
+    ),
+    "empty lines are counted": (
+        HEAVY,
+        b"\n\r\n" + GOOD + b"[]",
+        422,
+        "invalid-parameters",
+        "Line 4: body: Input should be an object",
+        {"line": 4},
+    ),
+    "an unknown field": (
+        HEAVY,
+        GOOD * 999 + b'{"n": 1, "m": 2}',
+        422,
+        "invalid-parameters",
+        "Line 1000: m: Unexpected keyword argument",
+        {"line": 1000},
+    ),
+    "not finite": (
+        ECHO,
+        b'{"value": NaN}',
+        422,
+        "invalid-parameters",
+        "Line 1: value: Input should be a finite number",
+        {"line": 1},
+    ),
+    "nothing": (HEAVY, b"\n", 422, "invalid-parameters", "The batch is empty", {}),
+    "an unknown queue": (f"{HEAVY}?queue=x", GOOD, 404, "unknown-queue", "no queue 'x'", {}),
+    "two times": (f"{HEAVY}?delay=1&at=2030-01-01T00:00:00Z", GOOD, 422, "invalid-options", "", {}),
+    "waiting for it": (f"{HEAVY}?wait=1", GOOD, 422, "invalid-options", "wait: Extra inputs", {}),
+    "an unknown task": ("/tasks/nothing/batch", GOOD, 404, "unknown-task", "nothing", {}),
+}
+BAD_ARRAYS: dict[str, tuple[bytes, int, str, str, dict[str, Any]]] = {
+    "a wrong item": (
+        b'[{"n": 1}, {"n": -1}, {}]',
+        422,
+        "invalid-parameters",
+        "Item 2: n: Input should be greater than or equal to 0",
+        {"item": 2},
+    ),
+    "an item that is no JSON": (
+        b'[{"n": 1}, {"n": x}]',
+        422,
+        "invalid-parameters",
+        "Item 2 is not valid JSON: expected value",
+        {"item": 2},
+    ),
+    "a comma too many": (b'[{"n": 1},]', 422, "invalid-parameters", "Item 2 is not", {"item": 2}),
+    "an object": (b'{"n": 1}', 400, "malformed-body", "not a JSON array", {}),
+    "the first half": (b'[{"n": 1}', 400, "malformed-body", "ends before its array does", {}),
+    "an empty array": (b"[]", 422, "invalid-parameters", "The batch is empty", {}),
+    "nothing at all": (b"", 400, "malformed-body", "ends before", {}),
+    "two arrays": (b'[{"n": 1}][]', 400, "malformed-body", "more after the array's end", {}),
+}
+
+
+def refused(answer: Any, status: int, slug: str, detail: str, extra: dict[str, Any]) -> None:
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (status, f"urn:paddock:problem:{slug}"), problem
+    assert detail in problem["detail"]
+    assert problem | extra == problem
+    assert all(row | extra == row for row in problem.get("errors", []))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_bad_line_is_named_and_nothing_is_queued(
+    api: TestClient, connection: redis.Redis, name: str
+) -> None:
+    path, body, *told = BAD[name]
+    refused(post(api, path, body), *told)
+    assert connection.keys("*") == []
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_one_bad_item_is_named_and_nothing_is_queued(
+    api: TestClient, connection: redis.Redis, name: str
+) -> None:
+    body, *told = BAD_ARRAYS[name]
+    refused(post(api, HEAVY, body, "application/json"), *told)
+    assert connection.keys("*") == []
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_other_media_types_are_refused(api: TestClient, kind: str) -> None:
+    refused(post(api, ECHO, b"{}", kind), 415, "unsupported-media-type", "Send a JSON array as", {})
+
+
+@pytest.fixture
+def small(settings: Settings, catalogue: Catalogue) -> Iterator[TestClient]:
+    """An API that takes batches of ten, and 1,024 bytes for each job."""
+    app = create_app(settings.model_copy(update={"max_batch": 10, "max_body": 1024}), catalogue)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def test_a_batch_has_so_many_jobs_at_most(small: TestClient, connection: redis.Redis) -> None:
+    submit(small, echoes(10))
+    connection.flushall()
+    told = (413, "batch-too-large", "10 jobs at most (PADDOCK_MAX_BATCH)", {})
+    refused(post(small, ECHO, lines(echoes(11))), *told)
+    refused(post(small, ECHO, b"\n" * 10_241), *told)
+    assert connection.keys("*") == []
+
+
+def test_an_item_has_so_many_bytes_at_most(small: TestClient, connection: redis.Redis) -> None:
+    items = [{"value": 1}, {"value": "x" * 1024}]
+    for kind, body, unit in (
+        (LINES, lines(items), "line"),
+        ("application/json", json.dumps(items).encode(), "item"),
+    ):
+        answer = post(small, ECHO, body, kind)
+        refused(answer, 413, "body-too-large", f"{unit.capitalize()} 2 has more than", {unit: 2})
+    assert connection.keys("*") == []
+    assert len(submit(small, [{"value": "x" * 900}] * 10)["jobs"]) == 10  # the body is larger
+
+
+def test_a_caller_who_stops_sending_is_told_so(
+    settings: Settings,
+    catalogue: Catalogue,
+    connection: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch_body, "LONGEST_PAUSE", 0.05)
+
+    async def paused() -> AsyncIterator[bytes]:
+        yield lines(echoes(20_000))
+        await asyncio.sleep(PATIENCE)
+
+    async def send() -> Any:  # Starlette's own client reads all of a body before it sends any
+        app = create_app(settings, catalogue)
+        through = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=through, base_url="http://127.0.0.1") as client:
+            answer = await client.post(ECHO, content=paused(), headers={"Content-Type": LINES})
+        await app.state.broker.aclose()
+        return answer
+
+    refused(asyncio.run(send()), 408, "body-too-slow", "Nothing was accepted", {})
+    assert connection.keys("*") == []
+
+
+@pytest.mark.parametrize("method", ["GET", "GET results", "POST cancel", "POST retry"])
+@pytest.mark.parametrize("batch_id", ["none", "0190d5a5-0000-7000-8000-000000ffffff", "a/b", "*"])
+def test_an_unknown_batch_is_not_found(api: TestClient, method: str, batch_id: str) -> None:
+    verb, _, action = method.partition(" ")
+    answer = api.request(verb, f"/batches/{batch_id}" + (f"/{action}" if action else ""))
+    assert answer.status_code == 404
+    slug = "not-found" if batch_id == "a/b" else "unknown-batch"
+    assert answer.json()["type"] == f"urn:paddock:problem:{slug}"
+
+
+# How it does
+
+
+def test_its_counts_follow_its_jobs(api: TestClient, start: Start, tmp_path: Path) -> None:
+    items = [{"kind": kind} for kind in ("value", "key", "permanent")]
+    failing = submit(api, items, "/tasks/fail_as/batch")["id"]
+    fine = submit(api, echoes(5))["id"]
+    begun = show(api, fine)
+    assert begun["counts"]["queued"] == 5
+    assert (begun["progress"], begun["eta"], begun["finished_at"]) == (0, None, None)
+    run_all(start)
+    assert counts(api, failing) == {"failed": 3}
+    ended = show(api, fine)
+    assert ended["counts"]["finished"] == 5
+    assert (ended["progress"], ended["eta"]) == (1, None)
+    last = max(api.get(f"/jobs/{row['id']}").json()["ended_at"] for row in results(api, fine))
+    assert ended["finished_at"] == last
+    errors = [row["error"]["type"] for row in results(api, failing)]
+    assert errors == ["ValueError", "KeyError", "jobs.policy.PermanentFailure"]
+
+
+def test_a_running_job_is_counted_as_one(api: TestClient, start_worker: Start) -> None:
+    batch_id = submit(api, [{"seconds": 60}] * 3, "/tasks/sleep/batch")["id"]
+    start_worker()
+    eventually(lambda: counts(api, batch_id) == {"running": 1, "queued": 2})
+    assert [row["status"] for row in results(api, batch_id)] == ["running", "queued", "queued"]
+
+
+def test_while_some_have_ended_there_is_an_estimate(api: TestClient, start_worker: Start) -> None:
+    items = [{"seconds": 0.1}] * 4 + [{"seconds": 5}] * 2
+    batch_id = submit(api, items, "/tasks/sleep/batch")["id"]
+    start_worker()
+    eventually(lambda: counts(api, batch_id).get("finished") == 4)
+    shown = show(api, batch_id)
+    assert shown["progress"] == pytest.approx(4 / 6)
+    assert datetime.fromisoformat(shown["eta"]) > datetime.now(UTC)
+    assert shown["finished_at"] is None
+
+
+def test_a_job_that_waits_for_its_retry_is_scheduled(
+    api: TestClient, start: Start, tmp_path: Path
+) -> None:
+    items = [{"path": str(tmp_path / "runs")}] * 2
+    batch_id = submit(api, items, "/tasks/fail_and_log/batch")["id"]
+    run_all(start)
+    assert counts(api, batch_id) == {"scheduled": 2}
+
+
+def test_a_job_that_kills_its_worker_is_counted_as_failed(
+    api: TestClient, start: Start, tmp_path: Path
+) -> None:
+    items = [{"times": times, "path": str(tmp_path / str(times))} for times in (1, 9)]
+    batch_id = submit(api, items, "/tasks/kill_own_process/batch")["id"]
+    run_all(start)
+    assert counts(api, batch_id) == {"finished": 1, "failed": 1}
+    assert results(api, batch_id)[1]["error"]["type"] == "WorkerLost"
+
+
+def test_counts_outlive_the_jobs(api: TestClient, connection: redis.Redis, start: Start) -> None:
+    accepted = submit(api, echoes(4), f"{ECHO}?result_ttl=1")
+    run_all(start)
+    job_key = f"rq:job:{accepted['jobs'][0]}"
+    eventually(lambda: not connection.exists(job_key))
+    assert counts(api, accepted["id"]) == {"finished": 4}
+    assert show(api, accepted["id"])["progress"] == 1
+    assert {(row["status"], row["expired"]) for row in results(api, accepted["id"])} == {
+        ("finished", True)
+    }
+
+
+def test_a_batch_is_kept_as_long_as_the_last_of_its_jobs(
+    api: TestClient, connection: redis.Redis, start: Start
+) -> None:
+    finished = submit(api, echoes(2), f"{ECHO}?result_ttl=7200")["id"]
+    soon_gone = submit(api, echoes(2), f"{ECHO}?result_ttl=1")["id"]
+    failed = submit(api, [{"kind": "key"}], "/tasks/fail_as/batch?result_ttl=7200")["id"]
+    year = 365 * 24 * 3600
+    assert year - 60 < connection.ttl(f"paddock:batch:{finished}") <= year
+    run_all(start)
+    for batch_id, seconds in ((finished, 7200), (soon_gone, 3600), (failed, year)):
+        for key in (f"paddock:batch:{batch_id}", f"paddock:batch:{batch_id}:marks"):
+            assert seconds - 60 < connection.ttl(key) <= seconds
+
+
+def test_a_deleted_job_is_gone_unless_its_end_was_seen(api: TestClient, start: Start) -> None:
+    first = submit(api, echoes(3))
+    assert api.delete(f"/jobs/{first['jobs'][1]}").status_code == 204
+    assert counts(api, first["id"]) == {"queued": 2, "gone": 1}
+    run_all(start)
+    assert api.delete(f"/jobs/{first['jobs'][0]}").status_code == 204
+    assert counts(api, first["id"]) == {"finished": 2, "gone": 1}
+    assert show(api, first["id"])["progress"] == 1
+    assert [row["status"] for row in results(api, first["id"])] == ["finished", "gone", "finished"]
+
+
+def test_single_actions_on_its_jobs_are_counted(api: TestClient, start: Start) -> None:
+    accepted = submit(api, [{"kind": "key"}] * 3, "/tasks/fail_as/batch")
+    assert api.post(f"/jobs/{accepted['jobs'][0]}/cancel").status_code == 200
+    assert counts(api, accepted["id"]) == {"canceled": 1, "queued": 2}
+    run_all(start)
+    assert counts(api, accepted["id"]) == {"canceled": 1, "failed": 2}
+    assert show(api, accepted["id"])["finished_at"] is not None
+    assert api.post(f"/jobs/{accepted['jobs'][1]}/retry").status_code == 202
+    assert counts(api, accepted["id"]) == {"canceled": 1, "failed": 1, "queued": 1}
+    assert show(api, accepted["id"])["finished_at"] is None
+    run_all(start)
+    assert counts(api, accepted["id"]) == {"canceled": 1, "failed": 2}
+
+
+# What others do to its jobs
+
+
+def test_what_a_stock_worker_ran_is_found(api: TestClient, redis_url: str) -> None:
+    fine = submit(api, echoes(10))["id"]
+    failing = submit(api, [{"kind": "key"}] * 2, "/tasks/fail_as/batch")["id"]
+    run_all_by_stock(redis_url)
+    assert counts(api, fine) == {"finished": 10}
+    assert show(api, fine)["finished_at"] is not None
+    assert counts(api, failing) == {"failed": 2}
+    assert [row["result"] for row in results(api, fine)] == list(range(10))
+
+
+def test_what_rq_requeues_is_found(api: TestClient, redis_url: str, start: Start) -> None:
+    accepted = submit(api, [{"kind": "key"}] * 2, "/tasks/fail_as/batch")
+    run_all(start)
+    assert counts(api, accepted["id"]) == {"failed": 2}
+    command = [sys.executable, "-m", "rq.cli", "requeue", "-S", "json", "--all"]
+    subprocess.run([*command, "-u", redis_url, "--queue", "default"], check=True, timeout=60)
+    assert counts(api, accepted["id"]) == {"queued": 2}
+    assert show(api, accepted["id"])["finished_at"] is None
+    run_all(start)
+    assert counts(api, accepted["id"]) == {"failed": 2}
+
+
+def finish_as_others_do(connection: redis.Redis, job_ids: list[str]) -> None:
+    with connection.pipeline() as pipe:
+        for job_id in job_ids:
+            pipe.hset(f"rq:job:{job_id}", mapping={"status": "finished", "ended_at": ""})
+        pipe.execute()
+
+
+def test_reading_costs_what_has_happened_and_not_what_there_is(
+    api: TestClient, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "AT_ONCE", 100)
+    accepted = submit(api, echoes(5_000))
+
+    def reads() -> int:
+        connection.config_resetstat()
+        show(api, accepted["id"])
+        return int(connection.info("commandstats")["cmdstat_hmget"]["calls"])
+
+    assert reads() <= 2 * (100 + 1)  # and the record's own
+    finish_as_others_do(connection, accepted["jobs"][:2_345])
+    found = reads()
+    assert 2_345 <= found <= 4 * 2_345
+    assert counts(api, accepted["id"]) == {"finished": 2_345, "queued": 2_655}
+    assert reads() <= 2 * (100 + 1)  # and the record's own
+    finish_as_others_do(connection, accepted["jobs"])
+    assert counts(api, accepted["id"]) == {"finished": 5_000}
+    assert reads() <= 2 * (100 + 1)  # and the record's own
+
+
+# Acting on it
+
+
+def test_canceling_leaves_only_others_jobs(
+    api: TestClient, connection: redis.Redis, start: Start
+) -> None:
+    others = [api.post("/tasks/echo", json={}).json()["id"] for _ in range(2)]
+    accepted = submit(api, echoes(1_234))
+    others += [api.post("/tasks/echo", json={}).json()["id"] for _ in range(2)]
+    answer = api.post(f"/batches/{accepted['id']}/cancel")
+    assert (answer.status_code, answer.json()) == (200, {"canceled": 1_234, "stopping": 0})
+    assert on_queue(connection) == others
+    assert counts(api, accepted["id"]) == {"canceled": 1_234}
+    assert connection.zcard("rq:canceled:default") == 1_234
+    assert connection.ttl(f"rq:job:{accepted['jobs'][0]}") > 0
+    again = api.post(f"/batches/{accepted['id']}/cancel").json()
+    assert again == {"canceled": 0, "stopping": 0}
+    run_all(start)
+    assert counts(api, accepted["id"]) == {"canceled": 1_234}
+
+
+def test_canceling_reaches_jobs_in_every_place(
+    api: TestClient, connection: redis.Redis, start_worker: Start
+) -> None:
+    ended = [{"seconds": 0}] * 2
+    batch_id = submit(api, ended + [{"seconds": 60}] * 4, "/tasks/sleep/batch")["id"]
+    later = submit(api, echoes(200), f"{ECHO}?delay=60")["id"]
+    start_worker()
+    eventually(lambda: counts(api, batch_id) == {"finished": 2, "running": 1, "queued": 3})
+    answer = api.post(f"/batches/{batch_id}/cancel").json()
+    assert answer == {"canceled": 3, "stopping": 1}
+    eventually(lambda: counts(api, batch_id) == {"finished": 2, "canceled": 4})
+    assert show(api, batch_id)["finished_at"] is not None
+    answer = api.post(f"/batches/{later}/cancel").json()
+    assert answer == {"canceled": 200, "stopping": 0}
+    assert connection.zcard("rq:scheduled:default") == 0
+
+
+def test_retrying_runs_the_failed_ones_again(
+    api: TestClient, connection: redis.Redis, start: Start, tmp_path: Path
+) -> None:
+    items = [{"attempt": 5, "path": str(tmp_path / str(number))} for number in range(3)]
+    items.append({"attempt": 1, "path": str(tmp_path / "fine")})
+    accepted = submit(api, items, "/tasks/succeed_at/batch")
+    run_all(start)
+    assert counts(api, accepted["id"]) == {"finished": 1, "failed": 3}
+    answer = api.post(f"/batches/{accepted['id']}/retry")
+    assert (answer.status_code, answer.json()) == (202, {"retried": 3})
+    assert on_queue(connection) == accepted["jobs"][:3]
+    assert counts(api, accepted["id"]) == {"finished": 1, "queued": 3}
+    assert api.get(f"/jobs/{accepted['jobs'][0]}").json()["retries_left"] == 3
+    run_all(start)
+    assert counts(api, accepted["id"]) == {"finished": 4}
+    assert api.post(f"/batches/{accepted['id']}/retry").json() == {"retried": 0}
+
+
+def test_retrying_finds_what_failed_under_a_stock_worker(
+    api: TestClient, connection: redis.Redis, redis_url: str
+) -> None:
+    accepted = submit(api, [{"kind": "key"}] * 3, "/tasks/fail_as/batch")
+    run_all_by_stock(redis_url)
+    assert api.post(f"/batches/{accepted['id']}/retry").json() == {"retried": 3}
+    assert on_queue(connection) == accepted["jobs"]
