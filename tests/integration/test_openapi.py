@@ -61,7 +61,20 @@ def test_each_task_has_a_route_with_a_schema_of_its_own_for_both_kinds_of_body()
         assert operation["requestBody"]["required"] is required
         schemas.add(reference)
     posts = [path for path in DOCUMENT["paths"] if path.startswith("/tasks/")]
-    assert len(schemas) == len(CATALOGUE) == len(posts) - 1  # and GET /tasks/{task}
+    assert len(schemas) == len(CATALOGUE)
+    assert len(posts) == 2 * len(CATALOGUE) + 1  # with the batches, and GET /tasks/{task}
+
+
+def test_each_task_has_a_route_for_batches_of_its_own_parameters() -> None:
+    for task in CATALOGUE:
+        operation = DOCUMENT["paths"][f"/tasks/{task.name}/batch"]["post"]
+        content = operation["requestBody"]["content"]
+        kinds = {"application/json", "application/x-ndjson", "application/jsonl"}
+        assert set(content) == kinds
+        listed = content["application/json"]["schema"]
+        assert (listed["type"], listed["items"]) == ("array", body_of(task.name))
+        parameters = {parameter["name"] for parameter in operation["parameters"]}
+        assert {"queue", "delay"} <= parameters and "wait" not in parameters
 
 
 def test_models_of_the_same_name_are_told_apart() -> None:
@@ -97,7 +110,7 @@ def test_every_route_documents_its_problems(
     problems = {code for code in answers if code >= "4"}
     assert all(answers[code]["content"] == PROBLEM for code in problems)
     expected = {"403"} if path.startswith("/health") else {"401", "403"}
-    prefixes = ("/jobs", "/queues", "/workers", "/schedules", "/health/ready")
+    prefixes = ("/jobs", "/batches", "/queues", "/workers", "/schedules", "/health/ready")
     if path.startswith(prefixes) or method == "post":
         expected |= {"503"}
     if any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):
@@ -106,7 +119,10 @@ def test_every_route_documents_its_problems(
         expected |= {"404"}
     if "requestBody" in operation:
         expected |= {"400", "404", "413", "415"}
-    if path.endswith(("/cancel", "/retry", "/result")) or method == "delete":
+    if path.endswith("/batch"):
+        expected |= {"408"}
+    single = not path.startswith("/batches")  # a batch's jobs may each stand elsewhere
+    if single and path.endswith(("/cancel", "/retry", "/result")) or method == "delete":
         expected |= {"409"}
     if (method, path) == ("post", "/schedules"):  # an unknown task is a field that does not fit
         expected = expected - {"404"} | {"409", "422"}
