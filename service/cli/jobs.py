@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import IO
 
 import click
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from service.broker.broker import Broker
 from service.broker.enqueuer import Submission
 from service.broker.records import JobRecord
 from service.broker.status import Status
+from service.cli.batches import submit_batch
 from service.cli.output import job_as_json, job_as_text, progress_line
 from service.errors import ParametersInvalid, RedisAway
 from service.settings import Settings
@@ -35,6 +37,12 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="For machi
 @click.option("--queue", help="Another queue than the task's own.")
 @click.option("--timeout", type=click.IntRange(min=1), help="Seconds an execution may take.")
 @click.option("--at-front", is_flag=True, help="Put it at the front of its queue.")
+@click.option(
+    "--batch",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="A job for each line, a JSON object of parameters; - for stdin. All or none are accepted.",
+)
 @as_json_option
 def submit(
     task: str,
@@ -44,18 +52,24 @@ def submit(
     queue: str | None,
     timeout: int | None,
     at_front: bool,
+    batch: IO[bytes] | None,
     as_json: bool,
 ) -> int:
     """Submit TASK with its parameters; lists repeat their KEY."""
+    if batch and (parameters or wait):
+        raise click.UsageError("With --batch, parameters stand in the file, and --wait is not for.")
     with _broker() as broker:
         submission = Submission(
             task=broker.catalogue[task],
-            parameters=_parameters(broker.catalogue, task, parameters),
+            parameters={} if batch else _parameters(broker.catalogue, task, parameters),
             queue=queue,
             timeout=timeout,
             at_front=at_front,
             at=datetime.now(UTC) + timedelta(seconds=delay) if delay else None,
         )
+        if batch:
+            asyncio.run(submit_batch(broker, submission, batch)).show(as_json=as_json)
+            return 0
         job = asyncio.run(_submit(broker, submission, wait=wait))
     return _show(job, as_json, failed_is_error=wait)
 

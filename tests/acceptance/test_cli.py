@@ -214,3 +214,21 @@ def test_it_runs_as_a_module_too() -> None:
         timeout=30,
     )
     assert (ended.returncode, "version" in ended.stdout) == (0, True)
+
+
+def test_a_file_of_parameters_is_submitted_as_a_batch(run: Run, tmp_path: Path) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text('{"value": 1}\n\n{"value": 2}\n')
+    accepted = document(run("submit", "echo", "--batch", str(lines), "--queue", "mail", "--json"))
+    assert (accepted["task"], accepted["count"]) == ("echo", 2)
+    job = document(run("status", accepted["id"][:30] + "000001", "--json"))
+    assert (job["parameters"], job["queue"], job["batch"]) == ({"value": 2}, "mail", accepted["id"])
+
+
+def test_a_bad_line_of_a_file_is_named(run: Run, tmp_path: Path) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text('{"n": 1}\n{"n": "many"}\n')
+    refused = run("submit", "heavy_cpu_task", "--batch", str(lines))
+    assert refused.returncode == 2
+    assert "Line 2: n: Input should be a valid integer" in refused.stderr
+    assert run("submit", "heavy_cpu_task", "--batch", str(lines), "n=1").returncode == 2

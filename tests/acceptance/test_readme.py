@@ -93,7 +93,9 @@ def test_every_route_is_in_the_readmes_table(api: TestClient) -> None:
     table = set(re.findall(r"`(GET|POST|DELETE) (/[^`?]*)`", section))
     document = api.get("/openapi.json").json()
     routes = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
-    tasks = {(method, path) for method, path in routes if re.fullmatch(r"/tasks/\w+(/batch)?", path)}
+    tasks = {
+        (method, path) for method, path in routes if re.fullmatch(r"/tasks/\w+(/batch)?", path)
+    }
     of_each_task = {("POST", "/tasks/{task}"), ("POST", "/tasks/{task}/batch")}
     assert routes - tasks == table - of_each_task
     assert of_each_task <= table and tasks

@@ -168,6 +168,11 @@ def address(server: RedisServer) -> Iterator[str]:
         process.wait()
 
 
+@schemathesis.serializer("application/x-ndjson", "application/jsonl")
+def as_it_is(_context: Any, value: Any) -> bytes:
+    return str(value).encode(errors="replace")
+
+
 schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 
