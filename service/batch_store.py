@@ -17,7 +17,7 @@ from rq.job import Job
 
 from service.submission import job_id_at
 
-LARGEST_BATCH = 1_000_000  # jobs; the commit holds Redis for about half a microsecond for each
+LARGEST_BATCH = 1_000_000  # jobs; the commit holds Redis for about a microsecond for each
 LONGEST_KEPT = 365 * 24 * 3600  # seconds that a batch is kept while nothing happens to its jobs
 LEAST_KEPT = 3600  # seconds after the last job's end, so that a commit sent again finds its record
 
@@ -83,13 +83,13 @@ local function mark_job(batch, id, status, ended_at)
     redis.call('SETRANGE', record .. ':marks', at, new)
     redis.call('HINCRBY', record, old, -1)
     redis.call('HINCRBY', record, new, 1)
+    if BATCH_ENDED[new] and f[3] == '' then
+        redis.call('HSET', record, 'first_ended_at', ended_at)
+    end
+    if BATCH_ENDED[new] and ended_at > f[4] then  -- times are text that sorts
+        redis.call('HSET', record, 'last_ended_at', ended_at)
+    end
     if BATCH_ENDED[new] and not BATCH_ENDED[old] then
-        if f[3] == '' then
-            redis.call('HSET', record, 'first_ended_at', ended_at)
-        end
-        if ended_at > f[4] then  -- times are text that sorts
-            redis.call('HSET', record, 'last_ended_at', ended_at)
-        end
         if redis.call('HINCRBY', record, 'open', -1) == 0 then
             keep_batch_as_its_jobs(record)
         end

@@ -17,7 +17,7 @@ _SAFE_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 # These read their bodies as streams, and bound them by other settings.
-_STREAMED = re.compile(r".*/tasks/[^/]+/batch")
+_STREAMED = re.compile(r"/tasks/[^/]+/batch")
 _USABLE_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
 
 
@@ -52,7 +52,7 @@ class BodyLimit:
         self._app, self._limit = app, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
+        if scope["type"] != "http" or _is_streamed(scope):
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "")
@@ -76,3 +76,8 @@ class BodyLimit:
             f"The body may have {self._limit} bytes at most (PADDOCK_MAX_BODY). "
             "Pass large data by reference: a file's path, or a URL."
         )
+
+
+def _is_streamed(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return _STREAMED.fullmatch(path.removeprefix(scope.get("root_path", ""))) is not None

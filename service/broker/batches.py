@@ -195,7 +195,7 @@ def _eta(first_ended_at: str, ended: int, still_open: int) -> datetime | None:
     if ended < 2 or not still_open:
         return None
     moment = datetime.now(UTC)
-    return moment + (moment - _moment(first_ended_at)) / ended * still_open
+    return moment + (moment - _moment(first_ended_at)) / (ended - 1) * still_open
 
 
 def _moment(text: str) -> datetime:

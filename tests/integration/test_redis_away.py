@@ -34,6 +34,7 @@ READS = [
     "/jobs/none",
     "/jobs/none?wait=1",
     "/jobs/none/result",
+    "/batches/0190d5a5-0000-7000-8000-000000ffffff",
     "/queues",
     "/queues/cpu",
     "/workers",
