@@ -30,7 +30,7 @@ from service.broker.connection import connect, redis_url
 from service.errors import PaddockError
 from service.execution.channel import Channel
 from service.execution.claim import EXECUTION_TTL, Claim, Claimer, Suspended
-from service.execution.decision import Ended
+from service.execution.decision import ClaimedJob, Ended
 from service.execution.doorbell import Doorbell
 from service.execution.horse import run_horse
 from service.execution.housekeeping import Housekeeper
@@ -40,6 +40,7 @@ from service.execution.settlement import Settler
 from service.execution.stable import Stable
 from service.execution.watch import Watch
 from service.settings import Settings
+from service.webhooks.delivery import deliver_webhook
 
 UPKEEP_INTERVAL = 2.0  # seconds between looks around, for what others left behind
 SUSPENDED_LOOK = 1.0  # seconds between looks whether work may go on
@@ -63,7 +64,8 @@ class Worker(RegisteredWorker):
         super().__init__(
             queues, self._settings.shutdown_grace, name=name, connection=connection, **stock
         )
-        self._catalogue = catalogue or Catalogue.load(self._settings.tasks)
+        listed = catalogue or Catalogue.load(self._settings.tasks)
+        self._catalogue = Catalogue(listed, unlisted=[deliver_webhook])
         self._upkeep_due = 0.0
         self._ended: Ended | None = None  # what is still to be recorded
         self._claimer = Claimer(self.connection, self.name, LEASE)
@@ -244,7 +246,8 @@ class Worker(RegisteredWorker):
 
 def _restored(claimed: Claim, connection: "redis.Redis") -> Job:
     """The job; one whose record can't be read is a job all the same, and will fail."""
-    job = Job(connection=connection, serializer="json")
+    job = ClaimedJob(connection=connection, serializer="json")
+    job.has_webhook = b"webhook" in claimed.fields
     job._id = claimed.job_id  # as it is: RQ's setter refuses ids that other programs may have used
     job.origin = claimed.queue.name
     try:

@@ -4,6 +4,7 @@ It stands between the broker, which enqueues what callers submit, and the execut
 enqueues what is scheduled. Neither may import the other, and both must write the same.
 """
 
+import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,7 @@ class Submission:
     at_front: bool = False
     at: datetime | None = None  #: not before this time
     meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
+    webhook: str | None = None  #: URL that is told how the job ended
 
     @property
     def due(self) -> datetime | None:
@@ -107,7 +109,9 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
     if submission.due:
         command, moment = "ZADD", int(submission.due.timestamp())
     policy = submission.task.policy
-    ours = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash of the job
+    ours: dict[str, Any] = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash
+    if submission.webhook:  # what records the job's end reads it (webhooks.notice)
+        ours["webhook"] = json.dumps({"url": submission.webhook, "task": submission.task.name})
     fields = [part for entry in (job.to_dict() | ours).items() for part in entry]
     keys = [job.key, queue.key, Queue.redis_queues_keys, ScheduledJobRegistry(queue=queue).key]
     return keys, [job.id, command, moment, *fields]
