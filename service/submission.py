@@ -56,7 +56,7 @@ class Submission:
     at_front: bool = False
     at: datetime | None = None  #: not before this time
     meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
-    webhook: str | None = None  #: URL that is told how the job ended
+    webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
 
     @property
     def due(self) -> datetime | None:
@@ -110,8 +110,8 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
         command, moment = "ZADD", int(submission.due.timestamp())
     policy = submission.task.policy
     ours: dict[str, Any] = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash
-    if submission.webhook:  # what records the job's end reads it (webhooks.notice)
-        ours["webhook"] = json.dumps({"url": submission.webhook, "task": submission.task.name})
+    if url := submission.webhook or policy.webhook:  # what records the job's end reads it
+        ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
     fields = [part for entry in (job.to_dict() | ours).items() for part in entry]
     keys = [job.key, queue.key, Queue.redis_queues_keys, ScheduledJobRegistry(queue=queue).key]
     return keys, [job.id, command, moment, *fields]

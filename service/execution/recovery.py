@@ -17,7 +17,7 @@ from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_MAX_CRASHES
 from service.execution.scripts import ScriptCall
-from service.webhooks.notice import NOTIFY, told_error
+from service.webhooks.notice import NOTIFY
 
 # KEYS: started registry, queue, failed registry, canceled registry
 # ARGV: prefix, now (Unix), now (RQ's text), most crashes where the job does not say, why it is
@@ -48,7 +48,7 @@ local function fail(id, job)
             redis.call('EXPIRE', key, ttl)
         end
     end
-    notify(id, 'failed', timestamp, ARGV[9])
+    notify_of_failure(id, timestamp, ARGV[9])
 end
 
 local function cancel(id, job)
@@ -136,7 +136,7 @@ class Recovery:
                 DEFAULT_FAILURE_TTL,
                 entry,
                 record,
-                told_error(_WHY),
+                _WHY,
             ],
         )
 

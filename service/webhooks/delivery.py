@@ -16,6 +16,7 @@ from service.settings import Settings
 from service.webhooks.addresses import Allowed
 from service.webhooks.signature import signed_headers
 from service.webhooks.target import TargetRefused, addresses_of, parse_target
+from service.webhooks.transport import Unanswered, post
 
 QUEUE = "webhooks"  # where a worker serves it; else the queue of the job that ended
 TIMEOUT = 15  # seconds that a delivery may take, from its connection to its answer
@@ -51,8 +52,6 @@ class ReceiverGone(PermanentFailure):
 )
 def deliver_webhook(id: str, url: str, event: dict[str, Any]) -> int:
     """Send a signed event to a webhook; the result is the status of the answer."""
-    from service.webhooks.transport import Unanswered, post  # here: only those that send need HTTP
-
     settings = Settings.load()
     secrets = [secret.get_secret_value() for secret in settings.webhook_secret]
     if not secrets:

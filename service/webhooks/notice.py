@@ -9,10 +9,11 @@ import json
 from typing import Any
 
 from redis import Redis
+from rq import Retry
 from rq.defaults import RQ_KEY_PREFIX
+from rq.job import Job
 
 from service.failure import read_failure
-from service.submission import Submission, job_of
 from service.webhooks.delivery import QUEUE, deliver_webhook
 
 LARGEST_RESULT = 20 * 1024  # bytes of JSON; Standard Webhooks advises against larger events
@@ -41,9 +42,18 @@ def told_error(text: str) -> str:
 
 def _constant_fields() -> str:
     """The hash of a delivery, as far as it is always the same: Lua's arguments of HSET."""
-    nothing = Submission(task=deliver_webhook, parameters={})
-    fields: dict[str, Any] = job_of(nothing, "none", Redis()).to_dict()
-    fields["max_crashes"] = deliver_webhook.policy.most_crashes
+    policy = deliver_webhook.policy
+    assert policy.retry is not None
+    job = Job.create(
+        deliver_webhook.path,
+        connection=Redis(),  # RQ wants one, and leaves it unused
+        timeout=policy.timeout,
+        result_ttl=policy.result_ttl,
+        failure_ttl=policy.failure_ttl,
+        retry=Retry(max=policy.retry.max, interval=policy.retry.intervals()),
+        serializer="json",
+    )
+    fields: dict[str, Any] = job.to_dict() | {"max_crashes": policy.most_crashes}
     return ", ".join(
         f"{json.dumps(name)}, {json.dumps(str(value))}"
         for name, value in fields.items()
@@ -51,9 +61,10 @@ def _constant_fields() -> str:
     )
 
 
-# A Lua function for scripts that record a job's end, to be called when the job's hash tells of it.
+# Lua functions for scripts that record a job's end, to be called when the job's hash tells of it.
 # notify(job id, 'finished' | 'failed' | 'canceled', now (RQ's text), members of the event's data as
 # JSON text, or nil where there is no more to tell)
+# notify_of_failure(job id, now (RQ's text), why: 'Type: message')
 NOTIFY = f"""
 local function notify(id, status, timestamp, outcome)
     local prefix = '{RQ_KEY_PREFIX}'
@@ -88,5 +99,11 @@ local function notify(id, status, timestamp, outcome)
             .. ',"url":' .. cjson.encode(hook.url) .. ',"event":' .. event .. '}}]')
     redis.call('SADD', prefix .. ':queues', prefix .. ':queue:' .. queue)
     redis.call('RPUSH', prefix .. ':queue:' .. queue, delivery)
+end
+
+local function notify_of_failure(id, timestamp, why)
+    local kind, message = string.match(why, '^(%a+): (.*)$')
+    notify(id, 'failed', timestamp, '"result":null,"error":{{"type":'
+        .. cjson.encode(kind or 'Failure') .. ',"message":' .. cjson.encode(message or why) .. '}}')
 end
 """

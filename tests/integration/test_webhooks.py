@@ -194,6 +194,15 @@ def test_whatever_the_result_it_arrives_as_it_is(
     assert told(receiver)["data"]["result"] == value
 
 
+def test_a_task_may_name_a_webhook_for_all_its_jobs_and_a_submission_another(
+    jobs: Jobs, connection: redis.Redis
+) -> None:
+    own = connection.hget(Job.key_for(jobs.submit("tell_where_declared")), "webhook")
+    other = jobs.submit("tell_where_declared", webhook=NEVER)
+    assert json.loads(own)["url"] == "https://hooks.example.com/declared"
+    assert json.loads(connection.hget(Job.key_for(other), "webhook"))["url"] == NEVER
+
+
 def test_a_job_without_a_webhook_tells_nobody(
     jobs: Jobs, connection: redis.Redis, start_worker: Start
 ) -> None:
