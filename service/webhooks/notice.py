@@ -6,6 +6,7 @@ may have expired, or been retried, when the delivery runs.
 """
 
 import json
+import re
 from typing import Any
 
 from redis import Redis
@@ -21,6 +22,9 @@ LONGEST_MESSAGE = 2_000  # characters of an error
 
 NOTHING = '"result":null,"error":null'
 
+# NaN and infinities, which Python writes; a string that reads so is matched as a string.
+_NO_JSON = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
+
 # Fields that each delivery has of its own; the rest of its hash is the same for all.
 _OWN = {"created_at", "enqueued_at", "status", "data", "description", "origin"}
 
@@ -28,7 +32,7 @@ _OWN = {"created_at", "enqueued_at", "status", "data", "description", "origin"}
 def told_result(job_id: str, body: bytes) -> str:
     """For `notify`: the result, which is JSON; where it is too large, where to find it."""
     if len(body) <= LARGEST_RESULT:
-        return f'"result":{body.decode()},"error":null'
+        return f'"result":{_NO_JSON.sub(_null, body.decode())},"error":null'
     omitted = {"bytes": len(body), "href": f"/jobs/{job_id}/result"}
     return f'{NOTHING},"result_omitted":{json.dumps(omitted)}'
 
@@ -38,6 +42,10 @@ def told_error(text: str) -> str:
     failure = read_failure(text)
     error = {"type": failure.type[:LONGEST_MESSAGE], "message": failure.message[:LONGEST_MESSAGE]}
     return f'"result":null,"error":{json.dumps(error)}'
+
+
+def _null(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith('"') else "null"
 
 
 def _constant_fields() -> str:
@@ -96,7 +104,8 @@ local function notify(id, status, timestamp, outcome)
         'status', 'queued', 'created_at', timestamp, 'enqueued_at', timestamp, 'origin', queue,
         'description', '{deliver_webhook.name}: job.' .. status .. ' of ' .. id,
         'data', '["{deliver_webhook.path}",null,[],{{"id":' .. cjson.encode(delivery)
-            .. ',"url":' .. cjson.encode(hook.url) .. ',"event":' .. event .. '}}]')
+            .. ',"url":' .. cjson.encode(hook.url)
+            .. ',"event":' .. cjson.encode(event) .. '}}]')
     redis.call('SADD', prefix .. ':queues', prefix .. ':queue:' .. queue)
     redis.call('RPUSH', prefix .. ':queue:' .. queue, delivery)
 end

@@ -204,7 +204,7 @@ def _configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def delivered(url: str) -> int:
-    return deliver_webhook("job-webhook-1", url, {"type": "job.finished", "data": {"id": "job"}})
+    return deliver_webhook("job-webhook-1", url, '{"type":"job.finished","data":{"id":"job"}}')
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])

@@ -213,6 +213,29 @@ def test_a_job_without_a_webhook_tells_nobody(
     assert connection.keys("rq:job:*webhook*") == []
 
 
+@pytest.mark.parametrize(
+    ("body", "result"),
+    [
+        ("NaN", None),
+        (
+            '[Infinity, -Infinity, {"NaN": "a \\" NaN", "b\\\\": NaN}]',
+            [None, None, {"NaN": 'a " NaN', "b\\": None}],
+        ),
+        ('"-Infinity"', "-Infinity"),
+        ("[" * 900 + "]" * 900, json.loads("[" * 900 + "]" * 900)),
+    ],
+    ids=["NaN", "in a list", "in a string", "deep"],
+)
+def test_what_is_told_is_json_whatever_python_wrote(
+    jobs: Jobs, connection: redis.Redis, body: str, result: Any
+) -> None:
+    ending = Ending(jobs, connection)
+    ended = ending.ended(Kind.RETURNED, body=body.encode())
+    assert ending.settler.settled(ended, ending.settler.call(ended).run())
+    event = jobs[ending.deliveries[0]].parameters["event"]
+    assert json.loads(event, parse_constant=pytest.fail)["data"]["result"] == result
+
+
 # Until it is taken
 
 
@@ -353,7 +376,7 @@ def test_an_end_that_is_sent_twice_is_told_once(
     assert not ending.settler.settled(ended, ending.settler.call(ended).run())
     assert ending.deliveries == [f"{ending.job_id}-webhook-1"]
     assert jobs.status(ending.job_id) == status
-    event = jobs[ending.deliveries[0]].parameters["event"]
+    event = json.loads(jobs[ending.deliveries[0]].parameters["event"])
     assert event["type"] == f"job.{status}"
 
 
@@ -392,7 +415,8 @@ def test_an_abandoned_job_that_was_to_be_canceled_is_told_so(
     for _ in range(2):
         assert recovery.recover([ending.queue]) == ([], [])
     (delivery,) = ending.deliveries
-    assert jobs[delivery].parameters["event"]["type"] == "job.canceled"
+    event = json.loads(jobs[delivery].parameters["event"])
+    assert event["type"] == "job.canceled"
 
 
 def test_a_job_deleted_while_it_ran_is_not_told(jobs: Jobs, connection: redis.Redis) -> None:
@@ -500,7 +524,7 @@ def test_a_url_that_leads_inside_is_refused_at_the_door(
 def test_nobody_can_have_paddock_sign_what_he_likes(
     api: TestClient, jobs: Jobs, start_worker: Start
 ) -> None:
-    parameters = {"id": "x", "url": "https://example.com/", "event": {}}
+    parameters = {"id": "x", "url": "https://example.com/", "event": "{}"}
     assert api.post("/tasks/deliver_webhook", json=parameters).status_code == 404
     assert api.get("/tasks/deliver_webhook").status_code == 404
     assert "deliver_webhook" not in api.get("/openapi.json").text
