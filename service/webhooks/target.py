@@ -56,7 +56,8 @@ def parse_target(url: str, allowed: Allowed) -> Target:
     if port == 0:
         _refuse("there is no port 0")
     host = host.removesuffix(".")
-    _refuse_inside(host, bracketed=parts.netloc.startswith("["), allowed=allowed)
+    if host not in allowed.hosts:
+        _refuse_inside(host, bracketed=parts.netloc.startswith("["), allowed=allowed)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port or PORTS[parts.scheme], path)
 
@@ -78,19 +79,15 @@ def addresses_of(target: Target, allowed: Allowed) -> list[str]:
 
 
 def _refuse_inside(host: str, *, bracketed: bool, allowed: Allowed) -> None:
-    if host in allowed.hosts:
-        return None
-    address = parse_address(host)
+    address, last = parse_address(host), host.rpartition(".")[2]
     if address is not None and bracketed == (address.version == 6) and "%" not in host:
-        return _refuse_address(address, allowed, f"the address {host}")
-    last = host.rpartition(".")[2]
-    if bracketed or _NUMBER.fullmatch(last):
+        _refuse_address(address, allowed, f"the address {host}")
+    elif bracketed or _NUMBER.fullmatch(last):
         _refuse(f"{host!r} is no address as it is usually written")
-    if not _NAME.fullmatch(host):
+    elif not _NAME.fullmatch(host):
         _refuse(f"{host!r} is no host's name")
-    if host == last or any(f".{host}".endswith(f".{name}") for name in _INSIDE):
+    elif host == last or any(f".{host}".endswith(f".{name}") for name in _INSIDE):
         _refuse(f"{host} is a name inside a network; PADDOCK_WEBHOOK_ALLOW can let it through")
-    return None
 
 
 def _refuse_address(address: Address, allowed: Allowed, what: str) -> None:
