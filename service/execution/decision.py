@@ -22,12 +22,6 @@ from rq.utils import utcformat
 from service.execution.outcome import Kind, Outcome
 
 
-class ClaimedJob(Job):
-    """RQ's, and what its hash holds of ours."""
-
-    has_webhook = False
-
-
 @dataclass(frozen=True, slots=True)
 class Ended:
     """An execution, and how it ended."""

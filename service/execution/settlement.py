@@ -19,7 +19,8 @@ from rq.registry import (
 from rq.results import Result
 from rq.utils import now, utcformat
 
-from service.execution.decision import ClaimedJob, Decision, Ended, decide
+from service.execution.claim import ClaimedJob
+from service.execution.decision import Decision, Ended, decide
 from service.execution.outcome import Kind
 from service.execution.recovery import Recovery, released
 from service.execution.scripts import ScriptCall

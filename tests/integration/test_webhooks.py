@@ -23,7 +23,7 @@ from jobs.catalogue import Catalogue
 from service.api.app import create_app
 from service.broker.status import Status
 from service.execution.claim import Claimer
-from service.execution.decision import ClaimedJob, Ended
+from service.execution.decision import Ended
 from service.execution.outcome import Kind, Outcome, Usage
 from service.execution.recovery import Recovery
 from service.execution.settlement import Settler
@@ -344,9 +344,7 @@ class Ending:
         self.settler = Settler(connection, "w", "host")
 
     def ended(self, kind: Kind, **given: Any) -> Ended:
-        job = ClaimedJob(connection=self.connection, serializer="json")
-        job._id, job.has_webhook = self.job_id, True
-        job.restore(self.claim.fields)
+        job = self.claim.job(self.connection)
         execution = Execution(self.claim.execution_id, self.job_id, self.connection, "w")
         execution._job = job
         return Ended(self.queue, job, execution, Outcome(kind, Usage(0, 0, 0), **given))
