@@ -4,6 +4,7 @@ It stands between the broker, which enqueues what callers submit, and the execut
 enqueues what is scheduled. Neither may import the other, and both must write the same.
 """
 
+import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,7 @@ class Submission:
     at_front: bool = False
     at: datetime | None = None  #: not before this time
     meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
+    webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
 
     @property
     def due(self) -> datetime | None:
@@ -113,7 +115,10 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
 
 def job_fields(job: Job, submission: Submission) -> dict[str, Any]:
     """The job's hash: RQ's fields, and ours, which RQ leaves alone."""
-    ours = {"max_crashes": submission.task.policy.most_crashes}  # recovery reads it
+    policy = submission.task.policy
+    ours: dict[str, Any] = {"max_crashes": policy.most_crashes}  # recovery reads it
+    if url := submission.webhook or policy.webhook:  # what records the job's end reads it
+        ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
     return dict(job.to_dict()) | ours
 
 

@@ -22,6 +22,7 @@ from service.api.schemas import (
     RunOptions,
 )
 from service.api.tasks import known_queue, moment_of, parameter_schemas
+from service.api.webhooks import accepted_webhook
 from service.batch_store import job_id_in
 from service.broker.batches import BatchRow
 from service.broker.enqueuer import Submission
@@ -64,6 +65,7 @@ def _add_batch_route(router: APIRouter, task: Task[..., Any], body: dict[str, An
         responses=problems(
             s400="The body can't be read.",
             s404="No such queue.",
+            s409="Webhooks are not set up.",
             s408="The caller stopped sending.",
             s413="The batch, or one of its items, is too large.",
             s415="Neither a JSON array nor NDJSON.",
@@ -97,6 +99,7 @@ def _submit_batch_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]
             result_ttl=options.result_ttl,
             at_front=options.at_front,
             at=moment_of(options),
+            webhook=accepted_webhook(options.webhook, settings),
         )
         body = BatchBody(request, task, settings)
         async with broker.batch_enqueuer.begin(submission) as staging:

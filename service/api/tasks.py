@@ -18,6 +18,7 @@ from service.api.dependencies import BrokerDep, SettingsDep
 from service.api.forms import form_to_json
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, RunOptions, SubmitOptions, TaskView
+from service.api.webhooks import accepted_webhook
 from service.broker.enqueuer import Submission
 from service.errors import (
     JobNotFound,
@@ -94,6 +95,7 @@ def _add_submit_route(router: APIRouter, task: Task[..., Any], body: dict[str, A
             **problems(
                 s400="The body can't be read.",
                 s404="No such queue.",
+                s409="Webhooks are not set up.",
                 s413="The body is too large.",
                 s415="Neither JSON nor a form.",
                 s422="The parameters or options are not valid.",
@@ -124,6 +126,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             result_ttl=options.result_ttl,
             at_front=options.at_front,
             at=moment_of(options),
+            webhook=accepted_webhook(options.webhook, settings),
         )
         job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
         # It is accepted: nothing that happens while its end is waited for may say otherwise.

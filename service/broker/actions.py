@@ -18,13 +18,14 @@ from jobs.policy import DEFAULT_FAILURE_TTL
 from service.batch_store import TELL_BATCH
 from service.broker.status import Status, status_of
 from service.errors import JobNotFound, StatusConflict
+from service.webhooks.notice import NOTIFY
 
 # Each action decides and acts in one script, since workers move jobs at the same moment. Each
 # answers with the status that it found. They are functions, so that batches act in the same way.
 
 # `kept`: seconds that canceled jobs are kept; `moment` is Unix time, `timestamp` RQ's text
 CANCEL = f"""
-{TELL_BATCH}
+{TELL_BATCH}{NOTIFY}
 local function file_canceled(job, canceled, id, moment, timestamp, kept)
     redis.call('HSET', job, 'status', 'canceled', 'ended_at', timestamp)
     redis.call('EXPIRE', job, kept)
@@ -32,6 +33,7 @@ local function file_canceled(job, canceled, id, moment, timestamp, kept)
     redis.call('ZREMRANGEBYSCORE', canceled, '-inf', moment - kept)
     redis.call('ZADD', canceled, moment, id)
     tell_batch(job, id)
+    notify(id, 'canceled', timestamp)
 end
 
 local function cancel(job, queue, scheduled, canceled, id, moment, timestamp, kept)

@@ -12,10 +12,10 @@ from rq.registry import StartedJobRegistry
 from rq.utils import as_text, now, str_to_date, utcformat
 
 from service.batch_store import RECORD, TELL_BATCH, job_id_in, shared_part
-from service.broker.failure import Failure
 from service.broker.records import JobReader
 from service.broker.status import Status
 from service.errors import BatchNotFound
+from service.failure import Failure
 
 AT_ONCE = 1_000  # jobs looked at by one script run, which takes Redis a millisecond or two
 READ_AT_ONCE = 200  # jobs whose results are read in one round trip

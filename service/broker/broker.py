@@ -23,6 +23,7 @@ from service.broker.records import JobReader, JobRecord
 from service.broker.status import status_of
 from service.errors import JobNotFound
 from service.settings import Settings
+from service.webhooks.delivery import deliver_webhook
 
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks at a job that is waited for
 
@@ -48,8 +49,8 @@ class Broker:
         """Make the clients; they connect when first used."""
         url = redis_url(settings)
         client, async_client = connect(url), connect_async(url)
-        reader, actions = JobReader(client, catalogue), JobActions(client)
-        batches = Batches(client, reader)
+        reader = JobReader(client, Catalogue(catalogue, unlisted=[deliver_webhook]))
+        actions, batches = JobActions(client), Batches(client, reader)
         return cls(
             client=client,
             async_client=async_client,

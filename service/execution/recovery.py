@@ -18,14 +18,16 @@ from rq.utils import as_text, now, utcformat
 from jobs.policy import DEFAULT_MAX_CRASHES
 from service.batch_store import TELL_BATCH
 from service.execution.scripts import ScriptCall
+from service.webhooks.notice import NOTIFY
 
 # KEYS: started registry, queue, failed registry, canceled registry
 # ARGV: prefix, now (Unix), now (RQ's text), most crashes where the job does not say, why it is
 #       failed, failure ttl where the job has none, the one entry to release (or '' for every
-#       entry whose worker is dead), record of that execution
+#       entry whose worker is dead), record of that execution, why it is failed for a webhook
 # → {ids put back} and {ids failed as poison}
 _RELEASE = (
     TELL_BATCH
+    + NOTIFY
     + """
 local prefix, now, timestamp = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
@@ -48,6 +50,7 @@ local function fail(id, job)
             redis.call('EXPIRE', key, ttl)
         end
     end
+    notify_of_failure(id, timestamp, ARGV[9])
 end
 
 local function cancel(id, job)
@@ -56,6 +59,7 @@ local function cancel(id, job)
     for _, key in ipairs({job, job .. ':history'}) do
         redis.call('EXPIRE', key, ARGV[6])
     end
+    notify(id, 'canceled', timestamp)
 end
 
 local back, poison = {}, {}
@@ -135,6 +139,7 @@ class Recovery:
                 DEFAULT_FAILURE_TTL,
                 entry,
                 record,
+                _WHY,
             ],
         )
 

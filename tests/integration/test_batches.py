@@ -558,3 +558,15 @@ def test_retrying_finds_what_failed_under_a_stock_worker(
     run_all_by_stock(redis_url)
     assert api.post(f"/batches/{accepted['id']}/retry").json() == {"retried": 3}
     assert on_queue(connection) == accepted["jobs"]
+
+
+def test_the_webhook_is_told_of_each_of_its_jobs(
+    settings: Settings, catalogue: Catalogue, connection: redis.Redis
+) -> None:
+    secret = Settings(webhook_secret="whsec_dGhpcnR5LXR3byBieXRlcyB0aGF0IG5vbmUgZ3Vlc3M=")
+    given = settings.model_copy(update={"webhook_secret": secret.webhook_secret})
+    with TestClient(create_app(given, catalogue), base_url="http://127.0.0.1") as api:
+        accepted = submit(api, echoes(150), f"{ECHO}?webhook=https://example.com/hook")
+        assert api.post(f"/batches/{accepted['id']}/cancel").json()["canceled"] == 150
+    deliveries = on_queue(connection)  # no worker serves a queue for webhooks
+    assert len(deliveries) == 150 and not set(deliveries) & set(accepted["jobs"])

@@ -21,6 +21,7 @@ FORBIDDEN = {
     # What broker and execution share, since neither may import the other.
     "service/submission.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/batch_store.py": ["service.api", "service.broker", "service.execution", "fastapi"],
+    "service/webhooks": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/schedule_store.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/supervisor.py": ["service.api", "service.broker", "rq", "redis", "fastapi"],
     "worker.py": ["service.api", "service.cli", "fastapi", "starlette"],
@@ -32,6 +33,7 @@ KNOW_RQ = (
     "service/execution",
     "service/submission.py",
     "service/batch_store.py",
+    "service/webhooks/notice.py",
     "service/api/dashboard",
     "worker.py",
 )
