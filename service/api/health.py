@@ -30,6 +30,7 @@ def ready(broker: BrokerDep, settings: SettingsDep) -> Response:
         broker.client,
         [*settings.queues, *(q for q in broker.catalogue.queues() if q not in settings.queues)],
         allow_volatile=settings.allow_volatile,
+        wanted=settings.durability,
     )
     return json_response(ReadyView(status="ready", warnings=warnings))
 

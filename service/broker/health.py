@@ -5,22 +5,25 @@ from collections.abc import Sequence
 import redis
 from redis.exceptions import RedisError
 
-from service.broker.connection import durability
+from service.broker.durability import durability
 from service.broker.overview import Overview
 from service.errors import RedisAway
+from service.settings import Wanted
 
 _PROBE_KEY = "paddock:probe"
 _PROBE_TTL = 60  # seconds
 
 
-def check_ready(client: "redis.Redis", queues: Sequence[str], *, allow_volatile: bool) -> list[str]:
+def check_ready(
+    client: "redis.Redis", queues: Sequence[str], *, allow_volatile: bool, wanted: Wanted
+) -> list[str]:
     """Write to Redis as a submission would; return warnings about what does not stop one.
 
     Raises `RedisAway`, with the reason, where jobs can't be accepted.
     """
     try:
         client.set(_PROBE_KEY, 1, ex=_PROBE_TTL)
-        kept = durability(client)
+        kept = durability(client, wanted)
         served = {queue for worker in Overview(client).workers() for queue in worker.queues}
     except RedisError as error:
         raise RedisAway(f"Redis does not take jobs: {error}.") from error

@@ -19,7 +19,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.catalogue import Catalogue
 from jobs.mail import MailServer
-from service.broker.connection import check_suitable, connect, redis_url, without_password
+from service.broker.connection import connect, redis_url, without_password
+from service.broker.durability import check_suitable
 from service.broker.embedded import last_words, server_command
 from service.errors import AlreadyRunning, PaddockError, ServerFailed, SettingsInvalid
 from service.settings import Settings
@@ -233,8 +234,8 @@ def _banner(settings: Settings, catalogue: Catalogue, listener: socket.socket) -
     )
 
 
-def _tolerance(settings: Settings) -> dict[str, bool]:
-    return {"allow_volatile": settings.allow_volatile}
+def _tolerance(settings: Settings) -> dict[str, Any]:
+    return {"allow_volatile": settings.allow_volatile, "wanted": settings.durability}
 
 
 def _tell(remarks: list[str]) -> None:
