@@ -12,17 +12,17 @@ from service.settings import Settings
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")  # what RQ allows; anything else names no job
 
 
-def _broker(request: Request) -> Broker:
+async def _broker(request: Request) -> Broker:
     broker: Broker = request.app.state.broker
     return broker
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _job_id(job_id: Annotated[str, Path(description="The job's id.")]) -> str:
+async def _job_id(job_id: Annotated[str, Path(description="The job's id.")]) -> str:
     if not _JOB_ID.fullmatch(job_id):
         raise JobNotFound(job_id)
     return job_id

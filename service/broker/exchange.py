@@ -128,7 +128,7 @@ class ScriptCaller:
 
 
 def _packed(*command: Any) -> bytes:
-    packed: bytes = pack_command(command)  # type: ignore[arg-type]  # declared for one-tuples
+    packed: bytes = pack_command(command)
     return packed
 
 
