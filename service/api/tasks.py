@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
@@ -14,8 +14,9 @@ from redis.exceptions import RedisError
 from jobs import Task
 from jobs.catalogue import Catalogue
 from service.api.answers import job_location, job_response, json_response, problems
-from service.api.dependencies import BrokerDep, SettingsDep
+from service.api.dependencies import broker_of, settings_of
 from service.api.forms import form_to_json
+from service.api.options import described_options, read_options
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
 from service.broker.enqueuer import Submission
@@ -101,21 +102,19 @@ def _add_submit_route(router: APIRouter, task: Task[..., Any], body: dict[str, A
             ),
         },
         openapi_extra={
+            "parameters": described_options(SubmitOptions),
             "requestBody": {
                 "required": bool(task.parameters.schema.get("required")),
                 "content": {kind: {"schema": body} for kind in (JSON, FORM)},
-            }
+            },
         },
     )
 
 
 def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
-    async def submit(
-        request: Request,
-        options: Annotated[SubmitOptions, Query()],
-        broker: BrokerDep,
-        settings: SettingsDep,
-    ) -> Response:
+    async def submit(request: Request) -> Response:
+        options = read_options(request, SubmitOptions)
+        broker, settings = broker_of(request), settings_of(request)
         submission = Submission(
             task=task,
             parameters=await _parameters(request, task),
