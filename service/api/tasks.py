@@ -37,6 +37,9 @@ _PREFIX = "tasks."  # of the names of tasks' models in OpenAPI
 def task_routes(catalogue: Catalogue) -> APIRouter:
     """`GET /tasks`, `GET /tasks/{task}`, and `POST /tasks/<name>` for each task."""
     router = APIRouter(prefix="/tasks", tags=["tasks"])
+    bodies, _definitions = parameter_schemas(catalogue)
+    for task in catalogue:  # first, since they are tried in this order at each request
+        _add_submit_route(router, task, bodies[task.name])
 
     @router.get("", summary="List the tasks", response_model=list[TaskView])
     async def list_tasks() -> Response:
@@ -50,10 +53,6 @@ def task_routes(catalogue: Catalogue) -> APIRouter:
     )
     async def show_task(task: str) -> Response:
         return json_response(_view(catalogue[task]))
-
-    bodies, _definitions = parameter_schemas(catalogue)
-    for task in catalogue:
-        _add_submit_route(router, task, bodies[task.name])
 
     @router.post("/{task}", include_in_schema=False)
     async def submit_to_nothing(task: str) -> Response:
@@ -168,8 +167,10 @@ def _refusal(error: ValidationError, task: Task[..., Any]) -> Exception:
 
 
 def _known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> str | None:
+    if name is None:
+        return None
     known = sorted({*settings.queues, *catalogue.queues()})
-    if name is not None and name not in known:
+    if name not in known:
         raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
     return name
 

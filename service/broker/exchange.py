@@ -109,16 +109,16 @@ class ScriptCaller:
         ran: list[tuple[Call, Any]] = []
         for call in group:
             reply = await _reply(connection)
-            if not isinstance(reply, RedisError):
+            if wait and not isinstance(reply, RedisError):
                 ran.append((call, reply))
                 continue
             call.in_flight = False
             if isinstance(reply, NoScriptError):
                 self._is_loaded = False  # the server was started anew
-            elif isinstance(reply, ResponseError):
-                call.settle(reply)
-            else:
+            elif isinstance(reply, _REFUSALS):
                 trouble = reply
+            else:
+                call.settle(reply)
         doubt = _doubt(wait, await _reply(connection)) if wait else None
         for call, reply in ran:
             call.settle(doubt or reply)

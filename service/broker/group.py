@@ -22,6 +22,7 @@ ANSWER_WITHIN = 1.8  # seconds from a call's arrival, whatever becomes of Redis
 TRIES = 3
 PAUSE = 0.15  # seconds between tries
 MOST_CALLS, MOST_BYTES = 256, 1024 * 1024  # of one group; a larger call goes alone
+IN_FLIGHT = 2  # groups: one that Redis works on, and one that lies ready for it
 MOST_IN_FLIGHT = 32  # groups that wait for the server's next sync, where it syncs by the clock
 LINGER = 0.002  # seconds that the next group forms for, for each group that waits so
 ASSURED_FOR = 5.0  # seconds until it is asked again what to wait for: servers are reconfigured
@@ -68,10 +69,10 @@ class GroupCommit:
         """Send one group after the other, for as long as there are any."""
         try:
             while self._waiting:
-                if len(self._flights) >= (MOST_IN_FLIGHT if self._wait else 1):
+                if len(self._flights) >= (MOST_IN_FLIGHT if self._wait else IN_FLIGHT):
                     await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
                     continue
-                if self._flights:
+                if self._flights and self._wait:
                     await asyncio.sleep(LINGER * len(self._flights))
                 if group := self._next_group():
                     flight = asyncio.create_task(self._carry(group))

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import smtplib
@@ -70,8 +71,11 @@ def serve(host: str | None, port: int | None, fd: int | None) -> int:
         config = uvicorn.Config(
             app,
             log_level="warning",
+            access_log=False,
             timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
         )
+        gc.collect()
+        gc.freeze()  # what is there now stays: no need to look through it again and again
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 
