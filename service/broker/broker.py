@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from asyncio import to_thread
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
@@ -16,6 +15,7 @@ from jobs.catalogue import Catalogue
 from service.broker.actions import JobActions
 from service.broker.connection import connect, connect_async, redis_url
 from service.broker.durability import Wait, durability, refusal
+from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
 from service.broker.listing import JobListing
 from service.broker.overview import Overview
@@ -49,7 +49,11 @@ class Broker:
         return cls(
             client=client,
             async_client=async_client,
-            enqueuer=Enqueuer(async_client, partial(to_thread, _assure, client, settings)),
+            enqueuer=Enqueuer(
+                async_client,
+                assure=partial(asyncio.to_thread, _assure, client, settings),
+                explain=partial(why_away, settings=settings),
+            ),
             reader=reader,
             listing=JobListing(client, reader),
             actions=JobActions(client),

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 
 import redis.asyncio
 from redis.exceptions import ResponseError
@@ -20,8 +21,15 @@ __all__ = ["Enqueuer", "Submission", "new_job_id"]
 class Enqueuer:
     """Writes jobs to Redis without blocking the event loop, those together that come together."""
 
-    def __init__(self, client: "redis.asyncio.Redis", assure: Assure | None = None) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: "redis.asyncio.Redis",
+        *,
+        assure: Assure | None = None,
+        explain: Callable[[Exception], str] = str,
+    ) -> None:
+        """`assure` is `GroupCommit`'s; `explain` tells more of an error than it does itself."""
+        self._client, self._explain = client, explain
         self._commit = GroupCommit(client, f"{ENQUEUE}return enqueue(1, 1)", assure)
 
     async def submit(self, submission: Submission) -> JobRecord:
@@ -36,7 +44,7 @@ class Enqueuer:
         except ResponseError as error:
             raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
         except Unanswered as error:
-            raise _away(error, job.id) from error
+            raise _away(error, self._explain(error.reason), job.id) from error
         return _record(job, submission)
 
 
@@ -64,14 +72,14 @@ def new_job_id() -> str:
     return job_id_at(time.time_ns() // 1_000_000, os.urandom(10))
 
 
-def _away(error: Unanswered, job_id: str) -> RedisAway:
+def _away(error: Unanswered, reason: str, job_id: str) -> RedisAway:
+    if error.in_doubt:
+        return RedisAway(
+            f"Redis was lost while it took the job ({reason}). It may have been accepted: look for "
+            f"/jobs/{job_id} before submitting again.",
+            in_doubt=True,
+            job=job_id,
+        )
     if isinstance(error.reason, RedisUnsuitable):
-        return RedisAway(str(error), in_doubt=error.in_doubt)
-    if not error.in_doubt:
-        return RedisAway(f"Redis can't be reached ({error}); nothing was accepted.", in_doubt=False)
-    return RedisAway(
-        f"Redis was lost while it took the job ({error}). It may have been accepted: look for "
-        f"/jobs/{job_id} before submitting again.",
-        in_doubt=True,
-        job=job_id,
-    )
+        return RedisAway(f"{reason} Nothing was accepted.", in_doubt=False)
+    return RedisAway(f"Redis can't be reached ({reason}); nothing was accepted.", in_doubt=False)
