@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.broker.durability import Wait
 
-LONGEST = 1.8  # seconds for an exchange
+LONGEST = 2.0  # seconds for an exchange; those who wait for it have left by then
 WAIT = 1500  # milliseconds that Redis may take to make a group durable
 
 # Redis's answers that redis-py holds for lost connections: the call did not run.
