@@ -39,7 +39,7 @@ def durability(client: "redis.Redis", wanted: Wanted) -> Durability:
     server = _Server(
         has_file=bool(client.info("persistence").get("aof_enabled")),
         fsync=_configured(client, "appendfsync"),
-        knows_waitaof=client.execute_command("COMMAND INFO", "WAITAOF")[0] is not None,
+        knows_waitaof=_knows_waitaof(client),
         replicas=int(client.info("replication").get("connected_slaves", 0)),
     )
     faults, remarks = _of_file(server, wanted)
@@ -119,6 +119,13 @@ def _check_version(client: "redis.Redis") -> None:
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
         oldest = ".".join(map(str, OLDEST_SERVER))
         raise RedisUnsuitable(f"Redis {version} is too old: Paddock needs {oldest} or newer.")
+
+
+def _knows_waitaof(client: "redis.Redis") -> bool:
+    try:
+        return client.execute_command("COMMAND INFO", "WAITAOF")[0] is not None
+    except ResponseError:
+        return False  # nor may it be asked for
 
 
 def _configured(client: "redis.Redis", name: str) -> Any:
