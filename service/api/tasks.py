@@ -30,16 +30,25 @@ from service.errors import (
 )
 from service.settings import Settings
 
+Responses = dict[int | str, dict[str, Any]]  # as FastAPI documents them
+
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 _PREFIX = "tasks."  # of the names of tasks' models in OpenAPI
 
 
-def task_routes(catalogue: Catalogue) -> APIRouter:
-    """`GET /tasks`, `GET /tasks/{task}`, and `POST /tasks/<name>` for each task."""
-    router = APIRouter(prefix="/tasks", tags=["tasks"])
+def add_submit_routes(router: APIRouter, catalogue: Catalogue, responses: Responses) -> None:
+    """`POST /tasks/<name>` for each task, on the application's own router.
+
+    A router that is included is searched twice for each request; these are the busiest routes.
+    """
     bodies, _definitions = parameter_schemas(catalogue)
-    for task in catalogue:  # first, since they are tried in this order at each request
-        _add_submit_route(router, task, bodies[task.name])
+    for task in catalogue:
+        _add_submit_route(router, task, bodies[task.name], responses)
+
+
+def task_routes(catalogue: Catalogue) -> APIRouter:
+    """`GET /tasks` and `GET /tasks/{task}`."""
+    router = APIRouter(prefix="/tasks", tags=["tasks"])
 
     @router.get("", summary="List the tasks", response_model=list[TaskView])
     async def list_tasks() -> Response:
@@ -78,18 +87,22 @@ def parameter_schemas(catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, A
     return bodies, components
 
 
-def _add_submit_route(router: APIRouter, task: Task[..., Any], body: dict[str, Any]) -> None:
+def _add_submit_route(
+    router: APIRouter, task: Task[..., Any], body: dict[str, Any], responses: Responses
+) -> None:
     router.add_api_route(
-        f"/{task.name}",
+        f"/tasks/{task.name}",
         _submit_to(task),
         methods=["POST"],
         status_code=HTTPStatus.ACCEPTED,
+        tags=["tasks"],
         name=f"submit_{task.name}",
         operation_id=f"submit_{task.name}",
         summary=task.description.partition("\n")[0] or task.name,
         description=task.description,
         response_model=JobView,
         responses={
+            **responses,
             200: {"model": JobView, "description": "It ended within `wait` seconds."},
             **problems(
                 s400="The body can't be read.",
