@@ -4,6 +4,7 @@ It stands between the broker, which enqueues what callers submit, and the execut
 enqueues what is scheduled. Neither may import the other, and both must write the same.
 """
 
+import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -56,6 +57,7 @@ class Submission:
     at_front: bool = False
     at: datetime | None = None  #: not before this time
     meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
+    webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
 
     @property
     def due(self) -> datetime | None:
@@ -107,7 +109,9 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
     if submission.due:
         command, moment = "ZADD", int(submission.due.timestamp())
     policy = submission.task.policy
-    ours = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash of the job
+    ours: dict[str, Any] = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash
+    if url := submission.webhook or policy.webhook:  # what records the job's end reads it
+        ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
     fields = [part for entry in (job.to_dict() | ours).items() for part in entry]
     # As RQ's Queue and registry would say, which take 20 µs to make.
     queue = Queue.redis_queue_namespace_prefix + job.origin

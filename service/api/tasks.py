@@ -19,6 +19,7 @@ from service.api.forms import form_to_json
 from service.api.options import described_options, read_options
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
+from service.api.webhooks import accepted_webhook
 from service.broker.enqueuer import Submission
 from service.errors import (
     JobNotFound,
@@ -107,6 +108,7 @@ def _add_submit_route(
             **problems(
                 s400="The body can't be read.",
                 s404="No such queue.",
+                s409="Webhooks are not set up.",
                 s413="The body is too large.",
                 s415="Neither JSON nor a form.",
                 s422="The parameters or options are not valid.",
@@ -135,6 +137,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             result_ttl=options.result_ttl,
             at_front=options.at_front,
             at=_moment(options),
+            webhook=accepted_webhook(options.webhook, settings),
         )
         job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
         # It is accepted: nothing that happens while its end is waited for may say otherwise.
