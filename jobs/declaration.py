@@ -114,6 +114,7 @@ def job(
     memory: int | str | None = None,
     cpu_seconds: int | None = None,
     isolation: Literal["process", "shared"] = "process",
+    unique: bool = False,
     cron: str | None = None,
     timezone: str = DEFAULT_TIMEZONE,
     missed: Missed = DEFAULT_MISSED,
@@ -147,6 +148,8 @@ def job(
     - memory, cpu_seconds: what one execution may use, `"512MiB"` or bytes
     - isolation: "process" runs each job in a process of its own; "shared" runs many short, trusted
       ones in one after another, which is faster
+    - unique: of jobs with the same parameters only one waits or runs at a time; who submits another
+      is given that one
     - cron, timezone: when it is enqueued by itself, `"0 3 * * *"` on the clocks of
       `"Europe/Berlin"`; a sixth field is for seconds
     - missed: what becomes of the times at which no scheduler ran: "skip" them, run "once" for all

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.job import Job
 
+from service.broker.acceptance import check_taken
 from service.broker.records import JobRecord
 from service.broker.status import status_of
 from service.errors import RedisAway
@@ -37,14 +38,15 @@ class Enqueuer:
     async def submit(self, submission: Submission) -> JobRecord:
         """Enqueue it, and return the job once Redis has it.
 
-        Raises `RedisAway`; its document's `in_doubt` says whether the job may exist all the same.
+        Raises `AlreadySubmitted`, `IdempotencyKeyReused` or `QueueFull`; or `RedisAway`, whose
+        document's `in_doubt` says whether the job may exist all the same.
         """
         job = job_of(submission, new_job_id(), self._client)
         keys, args = enqueue_arguments(job, submission)
         sent = False
         for attempt in range(1, TRIES + 1):
             try:
-                await self._script(keys=keys, args=args)
+                check_taken(await self._script(keys=keys, args=args), job, submission)
                 return _record(job, submission)
             except ResponseError as error:
                 if sent:

@@ -18,6 +18,7 @@ from rq.registry import (
 from rq.results import Result
 from rq.utils import now, utcformat
 
+from service.admission import UNIQUE
 from service.execution.decision import Ended, decide
 from service.execution.outcome import Kind
 from service.execution.recovery import Recovery, released
@@ -29,7 +30,9 @@ from service.execution.scripts import ScriptCall
 #       ever, '' as it is), record of the execution, now (RQ's text), whether dependents are freed
 #       ('' | 'finished' | 'failed'), number of result fields, result fields…, job fields…
 # → 0 where the execution no longer holds the job, else 1, and whether dependents became ready
-_SETTLE = """
+_SETTLE = (
+    UNIQUE
+    + """
 local prefix, id, execution, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local entry, job = id .. ':' .. execution, KEYS[2]
 local record = prefix .. ':job:' .. id .. ':history'
@@ -109,8 +112,10 @@ for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', job .. ':depen
         redis.call('EXPIRE', key, ARGV[9])
     end
 end
+release(job, id)
 return {1, ready}
 """
+)
 
 
 class Settler:
