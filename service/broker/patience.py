@@ -2,8 +2,8 @@
 
 A Redis that stalls, or a host that swallows packets, costs each request its whole timeout. Where
 many come, they would wait one after the other for a thread or a connection, and each then for
-Redis. So once one has waited in vain, the others are refused at once, but for one at a time that
-tries anew; as soon as that one is answered, all goes on.
+Redis. So once one has waited in vain, those who come within the next half second are refused at
+once, and after that all but one at a time, who tries anew. When that one is answered, all goes on.
 """
 
 import threading
@@ -17,6 +17,7 @@ import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+REST = 0.5  # seconds in which nobody tries anew: those who waited for their turn can't wait twice
 IN_VAIN = 0.9  # of the timeout: a failure after so long was a wait; sooner, it was a refusal
 
 
@@ -35,14 +36,11 @@ class Patience:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._is_silent = False
-        self._tried_at: float | None = None  # when the caller began who tries anew
+        self._next_try = 0.0  # not before this time, of `time.monotonic`
 
     def check(self) -> None:
-        """Raises `RedisSilent` where Redis is silent, and another caller tries anew already."""
-        if not self._is_silent or self._tried_at is None:
-            return
-        # One who began so long ago and never told how it went must not keep all others away.
-        if time.monotonic() < self._tried_at + 2 * self._timeout:
+        """Raises `RedisSilent` where Redis is silent, and it is not the time to try anew."""
+        if self._is_silent and time.monotonic() < self._next_try:
             raise RedisSilent
 
     def begin(self) -> float:
@@ -53,19 +51,20 @@ class Patience:
         with self._lock:
             self.check()
             now = time.monotonic()
-            if self._is_silent:
-                self._tried_at = now
+            # The next is to wait for this one to be done; not for ever, should it never tell.
+            self._next_try = now + 2 * self._timeout
             return now
 
     def note(self, *, began: float, answered: bool) -> None:
         """Tell how it went, for one who began at this time (of `time.monotonic`)."""
         with self._lock:
+            now = time.monotonic()
             if answered:
-                self._is_silent, self._tried_at = False, None
-            elif time.monotonic() - began >= IN_VAIN * self._timeout:
-                self._is_silent, self._tried_at = True, None
-            elif self._tried_at is not None and self._tried_at <= began:
-                self._tried_at = None  # refused, and quickly: the next may try
+                self._is_silent = False
+            elif now - began >= IN_VAIN * self._timeout:
+                self._is_silent, self._next_try = True, now + REST
+            elif self._is_silent:
+                self._next_try = now  # refused, and quickly: the next may try
 
     @contextmanager
     def connecting(self) -> Iterator[float]:
