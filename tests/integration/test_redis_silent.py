@@ -14,6 +14,7 @@ import httpx2 as httpx
 import pytest
 
 from jobs.catalogue import Catalogue
+from service.api.app import create_app
 from service.settings import Settings
 from tests.conftest import TASKS, RedisServer, Start, eventually
 from tests.integration.serving import TIMEOUT, serve
@@ -45,9 +46,15 @@ def own() -> Iterator[RedisServer]:
         server.kill()
 
 
-async def _ask_at_once(url: str, routes: list[str]) -> list[tuple[str, Any, float]]:
+async def ask_at_once(
+    routes: list[str], url: str = "http://127.0.0.1", app: Any = None
+) -> list[tuple[str, Any, float]]:
+    """Each route's answer, and the seconds it took; of a process, or of an app in this one."""
+    transport = httpx.ASGITransport(app) if app else None
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=limits) as client:
+    async with httpx.AsyncClient(
+        base_url=url, timeout=TIMEOUT, limits=limits, transport=transport
+    ) as client:
 
         async def ask(route: str) -> tuple[str, Any, float]:
             method, _, path = route.partition(" ")
@@ -58,12 +65,13 @@ async def _ask_at_once(url: str, routes: list[str]) -> list[tuple[str, Any, floa
         return await asyncio.gather(*map(ask, routes))
 
 
-def all_told_to_come_back(url: str, routes: list[str]) -> None:
-    answers = asyncio.run(_ask_at_once(url, routes))
+def all_told_to_come_back(routes: list[str], **of: Any) -> None:
+    answers = asyncio.run(ask_at_once(routes, **of))
     slowest = max(answers, key=lambda each: each[2])
     print(f"{len(answers)} answers, the slowest {slowest[0]} after {slowest[2]:.2f} s")
     for route, answer, took in answers:
         assert answer.status_code == 503, (route, answer.text)
+        assert answer.json()["type"] == "urn:paddock:problem:redis-away"
         assert int(answer.headers["Retry-After"]) > 0
         assert took < SOON, route
 
@@ -93,7 +101,7 @@ def test_while_redis_stalls_hundreds_are_answered_soon(
     try:
         kinds = [ROUTES] if mixed else [[route] for route in ("POST /tasks/echo", *READS)]
         for routes in kinds:
-            all_told_to_come_back(url, (routes * CALLERS)[:CALLERS])
+            all_told_to_come_back((routes * CALLERS)[:CALLERS], url=url)
             assert httpx.get(f"{url}/health/live", timeout=TIMEOUT).status_code == 200
     finally:
         own.process.send_signal(signal.SIGCONT)
@@ -106,7 +114,7 @@ def test_while_redis_is_killed_hundreds_are_answered_soon(
     url = serve(start, **settings_for(own.url, tmp_path))
     all_is_well_again(url)
     own.kill()
-    all_told_to_come_back(url, (ROUTES * CALLERS)[:CALLERS])
+    all_told_to_come_back((ROUTES * CALLERS)[:CALLERS], url=url)
     own.start()
     all_is_well_again(url)
 
@@ -125,32 +133,69 @@ def black_hole() -> Iterator[str]:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.fixture
-def reachable(own: RedisServer) -> str:
-    """A server that is at `own`, and can be reached by TCP."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    own.client.config_set("port", port)
-    return f"redis://127.0.0.1:{port}"
-
-
 def test_where_packets_are_swallowed_hundreds_are_answered_soon(
-    catalogue: Catalogue, tmp_path: Path, start: Start, own: RedisServer
+    catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    environment = settings_for(own.url, tmp_path) | {"PADDOCK_ALLOW_VOLATILE": "true"}
-    url = serve(start, "tests.integration.serving", **environment)
-    all_is_well_again(url)
+    with black_hole() as nowhere:
+        settings = Settings(redis_url=nowhere, data_dir=tmp_path, tasks=TASKS)
+        app = create_app(settings, catalogue)
+        all_told_to_come_back((ROUTES * CALLERS)[:CALLERS], app=app)
 
 
-REFUSALS = {
+# Refusing to write
+
+
+def snapshot(server: RedisServer) -> Path:
+    place = server.client.config_get("dir", "dbfilename")
+    return Path(place["dir"], place["dbfilename"])
+
+
+def fail_to_save(server: RedisServer) -> None:
+    """Have it find that it can't write to its disk: then it takes no more writes (MISCONF)."""
+    (snapshot(server) / "in the way").mkdir(parents=True)
+    server.client.config_set("save", "1 1")
+    server.client.bgsave()
+    eventually(lambda: server.client.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+
+def save_again(server: RedisServer) -> None:
+    (snapshot(server) / "in the way").rmdir()
+    snapshot(server).rmdir()
+    server.client.bgsave()
+    eventually(lambda: server.client.info("persistence")["rdb_last_bgsave_status"] == "ok")
+
+
+REFUSALS: dict[str, tuple[Any, Any, str]] = {
     "a replica": (
-        lambda client: client.replicaof("127.0.0.1", 1),
-        lambda client: client.replicaof("NO", "ONE"),
+        lambda server: server.client.replicaof("127.0.0.1", 1),
+        lambda server: server.client.replicaof("NO", "ONE"),
         "read only replica",
     ),
-    "a full one": (
-        lambda client: client.config_set("maxmemory", "1mb"),
-        lambda client: client.config_set("maxmemory", "0"),
+    "full": (
+        lambda server: server.client.config_set("maxmemory", "1mb"),
+        lambda server: server.client.config_set("maxmemory", "0"),
         "maxmemory",
     ),
+    "unable to save": (fail_to_save, save_again, "unable to persist to disk"),
 }
+
+
+@pytest.mark.parametrize("how", REFUSALS)
+def test_a_redis_that_takes_no_writes_has_accepted_nothing_from_hundreds(
+    own: RedisServer, start: Start, tmp_path: Path, how: str
+) -> None:
+    refuse, take, reason = REFUSALS[how]
+    url = serve(start, **settings_for(own.url, tmp_path))
+    all_is_well_again(url)
+    before = set(own.client.scan_iter())
+    refuse(own)
+    routes = ["POST /tasks/echo", "POST /tasks/echo?delay=60", "GET /health/ready"]
+    all_told_to_come_back((routes * CALLERS)[:CALLERS], url=url)
+    told = httpx.post(f"{url}/tasks/echo", json={}, timeout=TIMEOUT).json()
+    assert (told["in_doubt"], reason in told["detail"]) == (False, True), told
+    # What is there can still be looked at.
+    (job, *_) = httpx.get(f"{url}/jobs", timeout=TIMEOUT).json()["jobs"]
+    assert httpx.get(f"{url}/jobs/{job['id']}", timeout=TIMEOUT).status_code == 200
+    assert set(own.client.scan_iter()) - {b"paddock:probe"} == before - {b"paddock:probe"}
+    take(own)
+    all_is_well_again(url)
