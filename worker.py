@@ -41,7 +41,7 @@ from service.execution.stable import Stable
 from service.execution.watch import Watch
 from service.settings import Settings
 
-UPKEEP_INTERVAL = 2.0  # seconds between looks around, for what others left behind
+UPKEEP_INTERVAL = 2.5  # seconds between looks around, for what others left behind
 SUSPENDED_LOOK = 1.0  # seconds between looks whether work may go on
 FIRST_RECONNECT_WAIT = 0.1
 LONGEST_RECONNECT_WAIT = 2.0  # seconds
@@ -188,9 +188,7 @@ class Worker(RegisteredWorker):
         self.executions[execution.id] = execution
         self._state = WorkerStatus.BUSY
         self.reorder_queues(reference_queue=claimed.queue)
-        self.log.info(
-            "Worker %s: %s: %s (%s)", self.name, claimed.queue.name, job.description, job.id
-        )
+        self.log.debug("Worker %s: %s begins: %s", self.name, job.id, job.description)
         return job, claimed.queue
 
     # One job
@@ -216,7 +214,15 @@ class Worker(RegisteredWorker):
         self.orders.forget(job.id)
         self.executions.pop(execution.id, None)
         self._ended = Ended(queue, job, execution, outcome)  # recorded as the next one is taken
-        self.log.info("Worker %s: %s %s", self.name, job.id, outcome.reason)
+        self.log.info(
+            "Worker %s: %s: %s (%s) %s in %.3f s",
+            self.name,
+            queue.name,
+            job.description,
+            job.id,
+            outcome.reason,
+            outcome.usage.wall_seconds,
+        )
 
     def _run_horse(self, channel: Channel) -> NoReturn:
         """In the child."""
@@ -242,13 +248,17 @@ class Worker(RegisteredWorker):
         self.sign_off()
 
 
+# Which nobody here reads, and RQ takes long to parse.
+_DATES = {b"created_at", b"enqueued_at", b"started_at", b"ended_at", b"last_heartbeat"}
+
+
 def _restored(claimed: Claim, connection: "redis.Redis") -> Job:
     """The job; one whose record can't be read is a job all the same, and will fail."""
     job = Job(connection=connection, serializer="json")
     job._id = claimed.job_id  # as it is: RQ's setter refuses ids that other programs may have used
     job.origin = claimed.queue.name
     try:
-        job.restore(claimed.fields)
+        job.restore({name: claimed.fields[name] for name in claimed.fields.keys() - _DATES})
     except Exception as error:  # noqa: BLE001  # anybody may have written anything
         job.description = f"unreadable: {error}"
         job.data = b""

@@ -10,6 +10,8 @@ from typing import Any
 
 from jobs.policy import Policy
 
+# Looked up here, so that a horse does not pay for it.
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CPU_GRACE = 5  # seconds of CPU time past the limit until the kernel kills
 
@@ -24,8 +26,8 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
     Else the horse of a killed worker would go on, beside the execution that replaces it. Where
     the system can't do this (macOS), that may happen.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, int(number))
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
 

@@ -25,11 +25,13 @@ from service.execution.cron import Ticker
 from service.settings import Settings
 
 REGISTER_INTERVAL = 20  # seconds between signs of life; RQ forgets it after 61
+RENEW_INTERVAL = 5  # seconds between renewals of its lock
 LOCK_TTL = 15  # seconds until another host's scheduler takes over from one that died
 MOST_AT_ONCE = 500  # jobs moved by one script run, during which Redis serves nobody else
 
 # KEYS: scheduler lock, scheduled registry, queue, for each queue
-# ARGV: prefix, this scheduler's name, lock ttl, now (Unix), now (RQ's text), most jobs
+# ARGV: prefix, this scheduler's name, lock ttl, now (Unix), now (RQ's text), most jobs, whether
+#       to renew a lock that it holds ('1' | '0')
 # → ids that wait for a concurrency slot; RQ's own code places those
 _MOVE = """
 local prefix, name = ARGV[1], ARGV[2]
@@ -37,7 +39,9 @@ local limited = {}
 for i = 1, #KEYS, 3 do
     local holder = redis.call('GET', KEYS[i])
     if not holder or holder == name then
-        redis.call('SET', KEYS[i], name, 'EX', ARGV[3])
+        if not holder or ARGV[7] == '1' then
+            redis.call('SET', KEYS[i], name, 'EX', ARGV[3])
+        end
         for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i + 1], 0, ARGV[4],
                 'LIMIT', 0, ARGV[6])) do
             local job = prefix .. ':job:' .. id
@@ -72,6 +76,7 @@ class Scheduler(RQScheduler):
         )
         self._catalogue = catalogue  #: what PADDOCK_TASKS names, where it is not given
         self._parent = os.getpid()
+        self._renews_from = 0.0  # monotonic time
 
     @property
     def is_alive(self) -> bool:
@@ -126,6 +131,7 @@ class Scheduler(RQScheduler):
                 queue.key,
             )
         ]
+        renews = time.monotonic() >= self._renews_from
         limited = move(
             keys=keys,
             args=[
@@ -135,8 +141,11 @@ class Scheduler(RQScheduler):
                 current_timestamp(),
                 utcformat(now()),
                 MOST_AT_ONCE,
+                int(renews),
             ],
         )
+        if renews:
+            self._renews_from = time.monotonic() + RENEW_INTERVAL
         by_registry = {ScheduledJobRegistry(queue=queue).key: queue for queue in queues}
         for registry, job_id in limited:
             self._place_limited(by_registry[as_text(registry)], as_text(job_id))
