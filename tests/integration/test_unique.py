@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,9 +20,11 @@ from starlette.testclient import TestClient
 from jobs.catalogue import Catalogue
 from jobs.schedule import Schedule
 from service.api.app import create_app
+from service.broker.enqueuer import new_job_id
 from service.execution.cron import Ticker
 from service.schedule_store import LAST, NEXT, Definition, ScheduleStore
 from service.settings import Settings
+from service.submission import ENQUEUE, Once, Submission, enqueue_arguments, job_of
 from tests.conftest import ROOT, Start, eventually
 from tests.integration.serving import TIMEOUT, serve
 
@@ -232,6 +234,34 @@ def test_a_key_that_met_a_live_job_stands_for_that_one_from_then_on(
     assert (again.status_code, again.json()["id"]) == (200, first)
     assert again.headers["Idempotency-Replayed"] == "true"
     assert connection.llen("rq:queue:default") == 0
+
+
+def test_a_call_whose_reply_was_lost_is_answered_in_the_same_way_when_it_is_sent_again(
+    connection: redis.Redis, tasks: Catalogue
+) -> None:
+    script = connection.register_script(f"{ENQUEUE}return enqueue(1, 1)")
+
+    def call(task: str, key: str) -> tuple[str, Callable[[], Any]]:
+        parameters = {"name": "a", "seconds": 0.0} if task == "refresh" else {"value": None}
+        once = Once(record=f"paddock:idempotency:{key}", fingerprint="f", ttl=60)
+        submission = Submission(task=tasks[task], parameters=parameters, once=once)
+        job = job_of(submission, new_job_id(), connection)
+        keys, args = enqueue_arguments(job, submission)
+        return job.id, lambda: script(keys=keys, args=args)
+
+    first, submit_first = call("refresh", "a")
+    assert (submit_first(), submit_first()) == (1, 0)
+    _, submit_second = call("refresh", "b")
+    duplicate = [b"duplicate", first.encode()]
+    assert (submit_second(), submit_second()) == (duplicate, duplicate)
+    # Also when what it met, or what it became, is gone by then.
+    connection.delete(f"rq:job:{first}")
+    assert submit_second() == duplicate
+    gone, submit_third = call("echo", "c")
+    assert submit_third() == 1
+    connection.delete(f"rq:job:{gone}")
+    assert submit_third() == 0
+    assert connection.lrange("rq:queue:default", 0, -1) == [first.encode(), gone.encode()]
 
 
 # At the same instant
