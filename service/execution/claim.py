@@ -14,7 +14,7 @@ from uuid import uuid4
 from redis import Redis
 from rq.defaults import RQ_KEY_PREFIX
 from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
-from rq.job import JobStatus
+from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.registry import StartedJobRegistry
 from rq.suspension import WORKERS_SUSPENDED
@@ -96,6 +96,10 @@ return false
 )
 
 
+# Which nobody here reads, and RQ takes long to parse.
+_DATES = {b"created_at", b"enqueued_at", b"started_at", b"ended_at", b"last_heartbeat"}
+
+
 class Suspended(Exception):
     """`rq suspend` has told all workers to take no more."""
 
@@ -108,6 +112,26 @@ class Claim:
     job_id: str
     execution_id: str
     fields: dict[bytes, bytes]  #: the job's hash, as it was at that moment
+
+    def job(self, connection: Redis) -> Job:
+        """As RQ knows it; one whose record can't be read is a job all the same, and will fail."""
+        job = Job(connection=connection, serializer="json")
+        job._id = self.job_id  # as it is: RQ's setter refuses ids that other programs may have used
+        job.origin = self.queue.name
+        try:
+            job.restore({name: self.fields[name] for name in self.fields.keys() - _DATES})
+        except Exception as error:  # noqa: BLE001  # anybody may have written anything
+            job.description = f"unreadable: {error}"
+            job.data = b""
+        return job
+
+
+def function_path(job: Job) -> str | None:
+    """The dotted path that the job names; None where its data can't be read."""
+    try:
+        return job.func_name
+    except Exception:  # noqa: BLE001  # RQ wraps whatever a serializer raises; the horse will tell
+        return None
 
 
 class Claimer:

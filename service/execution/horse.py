@@ -25,7 +25,7 @@ from jobs import PermanentFailure, Task
 from jobs.catalogue import Catalogue
 from jobs.policy import Policy
 from service.execution.channel import Channel
-from service.execution.limits import apply_limits
+from service.execution.limits import apply_limits, peak_bytes
 from service.execution.outcome import Kind, Outcome, Usage
 
 CANCEL_SIGNAL = signal.SIGUSR1
@@ -223,8 +223,7 @@ def _cpu_seconds() -> float:
 
 
 def _peak_rss() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _flush() -> None:

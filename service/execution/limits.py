@@ -44,6 +44,20 @@ def apply_limits(policy: Policy) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (soft, soft + _CPU_GRACE))
 
 
+def resident_bytes() -> int:
+    """The memory that this process holds; where the system doesn't tell, its most so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return pages * resource.getpagesize()
+
+
+def peak_bytes(maxrss: int) -> int:
+    """What the system calls `ru_maxrss`, in bytes: Linux counts it in KiB."""
+    return maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def _limit_memory(limit: int) -> None:
     """`limit` bytes beyond what the process has already, which is the worker's own.
 
