@@ -115,6 +115,7 @@ def job(
     cpu_seconds: int | None = None,
     isolation: Literal["process", "shared"] = "process",
     unique: bool = False,
+    webhook: str | None = None,
     cron: str | None = None,
     timezone: str = DEFAULT_TIMEZONE,
     missed: Missed = DEFAULT_MISSED,
@@ -150,6 +151,7 @@ def job(
       ones in one after another, which is faster
     - unique: of jobs with the same parameters only one waits or runs at a time; who submits another
       is given that one
+    - webhook: URL that is told how each job ended, unless its submission names another
     - cron, timezone: when it is enqueued by itself, `"0 3 * * *"` on the clocks of
       `"Europe/Berlin"`; a sixth field is for seconds
     - missed: what becomes of the times at which no scheduler ran: "skip" them, run "once" for all

@@ -113,6 +113,7 @@ class Policy:
     cpu_seconds: int | None = None
     isolation: Literal["process", "shared"] = "process"
     unique: bool = False  #: one live job for the same parameters
+    webhook: str | None = None  #: URL that is told how each job ended
 
     def __post_init__(self) -> None:
         if not self.queue or any(character in self.queue for character in ", \t\n/"):
@@ -131,6 +132,8 @@ class Policy:
             raise ValueError(f"isolation={self.isolation!r}: 'process' or 'shared'")
         if self.isolation == "shared" and (self.memory or self.cpu_seconds):
             raise ValueError("isolation='shared': limits on a process would hit the jobs after it")
+        if self.webhook is not None and not self.webhook.startswith(("https://", "http://")):
+            raise ValueError(f"webhook={self.webhook!r}: a URL, https://… or http://…")
 
     @property
     def most_crashes(self) -> int:

@@ -108,6 +108,7 @@ class Submission:
     at_front: bool = False
     at: datetime | None = None  #: not before this time
     meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
+    webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
     once: Once | None = None
     queue_limit: int = 0  #: refused where so many wait already; 0 for no limit
 
@@ -162,10 +163,13 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
     if submission.due:
         command, moment = "ZADD", int(submission.due.timestamp())
     policy = submission.task.policy
-    ours: dict[str, Any] = {"max_crashes": policy.most_crashes}  # in RQ's hash; recovery reads it
-    lock, delay = "", max(0, moment - int(now().timestamp()))
+    ours: dict[str, Any] = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash
+    if url := submission.webhook or policy.webhook:  # what records the job's end reads it
+        ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
+    lock, delay = "", 0
     if policy.unique:
         lock = ours["unique_lock"] = unique_lock(submission)
+        delay = max(0, moment - int(now().timestamp()))
     once = submission.once or Once("", "", 0)
     fields = [part for entry in (job.to_dict() | ours).items() for part in entry]
     keys = [job.key, queue.key, Queue.redis_queues_keys, ScheduledJobRegistry(queue=queue).key]

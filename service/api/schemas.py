@@ -210,6 +210,11 @@ class SubmitOptions(BaseModel):
         None, ge=1, le=LONGEST_DELAY, description="Seconds the finished job is kept."
     )
     at_front: bool = Field(False, description="Put it at the front of its queue.")
+    webhook: str | None = Field(
+        None,
+        description="URL that gets a signed POST when the job has ended, however it did.",
+        examples=["https://example.com/hooks/paddock"],
+    )
     wait: Wait = None
 
 

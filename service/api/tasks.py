@@ -19,6 +19,7 @@ from service.api.forms import form_to_json
 from service.api.idempotency import IdempotencyKey, once
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
+from service.api.webhooks import accepted_webhook
 from service.broker.broker import Broker
 from service.broker.enqueuer import Submission
 from service.errors import (
@@ -103,6 +104,7 @@ def _add_submit_route(router: APIRouter, task: Task[..., Any], body: dict[str, A
                 s400="The body or the Idempotency-Key can't be read.",
                 s404="No such queue.",
                 s408="The body came too slowly.",
+                s409="Webhooks are not set up.",
                 s410="The job that stands for this submission is gone.",
                 s413="The body is too large.",
                 s415="Neither JSON nor a form.",
@@ -138,6 +140,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             result_ttl=options.result_ttl,
             at_front=options.at_front,
             at=_moment(options),
+            webhook=accepted_webhook(options.webhook, settings),
             once=once(request, task, parameters, options, settings.idempotency_ttl),
             queue_limit=settings.queue_limit,
         )

@@ -18,6 +18,7 @@ from jobs.policy import DEFAULT_FAILURE_TTL
 from service.admission import UNIQUE, UNIQUE_TTL
 from service.broker.status import Status, status_of
 from service.errors import JobNotFound, StatusConflict
+from service.webhooks.notice import NOTIFY
 
 # Each action decides and acts in one script, since workers move jobs at the same moment. Each
 # answers with the status that it found.
@@ -26,6 +27,7 @@ from service.errors import JobNotFound, StatusConflict
 # ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept
 _CANCEL = (
     UNIQUE
+    + NOTIFY
     + """
 local status = redis.call('HGET', KEYS[1], 'status')
 if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
@@ -36,6 +38,7 @@ if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
     -- RQ never drops anything from this registry
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2] - ARGV[4])
     redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
+    notify(ARGV[1], 'canceled', ARGV[3])
     return 'canceled by this call'
 end
 if status == 'started' then

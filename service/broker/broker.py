@@ -26,6 +26,7 @@ from service.broker.records import JobReader, JobRecord
 from service.broker.status import status_of
 from service.errors import JobNotFound
 from service.settings import Settings
+from service.webhooks.delivery import deliver_webhook
 
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks at a job that is waited for
 
@@ -50,7 +51,7 @@ class Broker:
         patience = Patience(CALLERS_TIMEOUT)
         client = connect_for_callers(url, patience)
         async_client = connect_async(url, patience)
-        reader = JobReader(client, catalogue)
+        reader = JobReader(client, Catalogue(catalogue, unlisted=[deliver_webhook]))
         return cls(
             client=client,
             async_client=async_client,

@@ -17,13 +17,16 @@ from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_MAX_CRASHES
 from service.execution.scripts import ScriptCall
+from service.webhooks.notice import NOTIFY
 
 # KEYS: started registry, queue, failed registry, canceled registry
 # ARGV: prefix, now (Unix), now (RQ's text), most crashes where the job does not say, why it is
 #       failed, failure ttl where the job has none, the one entry to release (or '' for every
-#       entry whose worker is dead), record of that execution
+#       entry whose worker is dead), record of that execution, why it is failed for a webhook
 # → {ids put back} and {ids failed as poison}
-_RELEASE = """
+_RELEASE = (
+    NOTIFY
+    + """
 local prefix, now, timestamp = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
 local function abandoned(entry)
@@ -45,6 +48,7 @@ local function fail(id, job)
             redis.call('EXPIRE', key, ttl)
         end
     end
+    notify_of_failure(id, timestamp, ARGV[9])
 end
 
 local function cancel(id, job)
@@ -53,6 +57,7 @@ local function cancel(id, job)
     for _, key in ipairs({job, job .. ':history'}) do
         redis.call('EXPIRE', key, ARGV[6])
     end
+    notify(id, 'canceled', timestamp)
 end
 
 local back, poison = {}, {}
@@ -87,6 +92,7 @@ for _, entry in ipairs(entries) do
 end
 return {back, poison}
 """
+)
 
 _WHY = (
     "WorkerLost: the process that ran this job died (killed, out of memory, crashed in C code, or "
@@ -130,6 +136,7 @@ class Recovery:
                 DEFAULT_FAILURE_TTL,
                 entry,
                 record,
+                _WHY,
             ],
         )
 

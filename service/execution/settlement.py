@@ -10,6 +10,7 @@ from typing import Any
 
 from redis import Redis
 from rq.defaults import RQ_KEY_PREFIX
+from rq.job import JobStatus
 from rq.rate_limit import release_slot
 from rq.registry import (
     ReadyJobRegistry,
@@ -19,19 +20,23 @@ from rq.results import Result
 from rq.utils import now, utcformat
 
 from service.admission import UNIQUE
-from service.execution.decision import Ended, decide
+from service.execution.claim import ClaimedJob
+from service.execution.decision import Decision, Ended, decide
 from service.execution.outcome import Kind
 from service.execution.recovery import Recovery, released
 from service.execution.scripts import ScriptCall
+from service.webhooks.notice import NOTHING, NOTIFY, told_error, told_result
 
 # KEYS: started registry, job, queue, results, registry to file it in
 # ARGV: prefix, job id, execution id, worker, counter of the worker ('' for none), wall seconds,
 #       score in the registry ('' for none), push ('LPUSH' | 'RPUSH' | ''), ttl (seconds, -1 for
 #       ever, '' as it is), record of the execution, now (RQ's text), whether dependents are freed
-#       ('' | 'finished' | 'failed'), number of result fields, result fields…, job fields…
+#       ('' | 'finished' | 'failed'), number of result fields, status that a webhook tells ('' for
+#       none), what else it tells, result fields…, job fields…
 # → 0 where the execution no longer holds the job, else 1, and whether dependents became ready
 _SETTLE = (
     UNIQUE
+    + NOTIFY
     + """
 local prefix, id, execution, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local entry, job = id .. ':' .. execution, KEYS[2]
@@ -56,9 +61,9 @@ local results = tonumber(ARGV[13])
 if redis.call('EXISTS', job) == 0 then
     return {1, 0}  -- deleted while it ran
 end
-redis.call('HSET', job, unpack(ARGV, 14 + results))
+redis.call('HSET', job, unpack(ARGV, 16 + results))
 if results > 0 then
-    redis.call('XADD', KEYS[4], 'MAXLEN', 10, '*', unpack(ARGV, 14, 13 + results))
+    redis.call('XADD', KEYS[4], 'MAXLEN', 10, '*', unpack(ARGV, 16, 15 + results))
 end
 if ARGV[7] ~= '' then
     redis.call('ZADD', KEYS[5], ARGV[7], id)
@@ -69,6 +74,9 @@ if ARGV[8] ~= '' then
 end
 redis.call('RPUSH', record, ARGV[10])
 redis.call('LTRIM', record, -50, -1)
+if ARGV[14] ~= '' then
+    notify(id, ARGV[14], ARGV[11], ARGV[15])
+end
 
 -- What RQ does in a transaction of its own, watched and retried
 local ready = 0
@@ -163,6 +171,7 @@ class Settler:
                 utcformat(moment),
                 decision.dependents,
                 len(result),
+                *_told(ended, decision),
                 *result,
                 *fields,
             ],
@@ -191,3 +200,18 @@ class Settler:
                 **ended.outcome.record(),
             }
         )
+
+
+def _told(ended: Ended, decision: Decision) -> tuple[str, str]:
+    """Status, and what else a webhook tells; nothing where the job has none, or is to run again."""
+    if not isinstance(ended.job, ClaimedJob) or not ended.job.has_webhook:
+        return "", ""
+    match decision.fields["status"]:
+        case JobStatus.FINISHED:
+            return JobStatus.FINISHED.value, told_result(ended.job.id, ended.outcome.body)
+        case JobStatus.FAILED:
+            return JobStatus.FAILED.value, told_error(ended.outcome.body.decode())
+        case JobStatus.CANCELED:
+            return JobStatus.CANCELED.value, NOTHING
+        case _:
+            return "", ""

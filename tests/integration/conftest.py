@@ -19,6 +19,7 @@ from service.settings import Settings
 from tests.conftest import PATIENCE, TASKS, Start, eventually
 
 ALL_TASKS = (*TASKS, "tests.sample_worker_tasks")
+OPTIONS = ("queue", "timeout", "at_front", "webhook")
 
 
 class Jobs:
@@ -29,7 +30,7 @@ class Jobs:
         self.broker = Broker.open(Settings(redis_url=url), catalogue)
 
     def submit(self, task: str, *, delay: float = 0, **given: Any) -> str:
-        """Enqueue one; `queue`, `timeout` and `at_front` are options, the rest parameters."""
+        """Enqueue one; what `OPTIONS` lists are options, the rest parameters."""
         return self.submit_many(task, [given], delay=delay)[0]
 
     def submit_many(self, task: str, many: list[dict[str, Any]], *, delay: float = 0) -> list[str]:
@@ -54,7 +55,7 @@ class Jobs:
         self.broker.client.close()
 
     def _submission(self, task: str, given: dict[str, Any], at: datetime | None) -> Submission:
-        options = {name: given[name] for name in ("queue", "timeout", "at_front") if name in given}
+        options = {name: given[name] for name in OPTIONS if name in given}
         parameters = {name: value for name, value in given.items() if name not in options}
         declared = self.catalogue[task]
         accepted = declared.parameters.accept(json.dumps(parameters, default=str).encode())
