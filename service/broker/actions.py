@@ -15,6 +15,7 @@ from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegi
 from rq.utils import as_text, current_timestamp, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
+from service.admission import UNIQUE, UNIQUE_TTL
 from service.broker.status import Status, status_of
 from service.errors import JobNotFound, StatusConflict
 from service.webhooks.notice import NOTIFY
@@ -25,13 +26,15 @@ from service.webhooks.notice import NOTIFY
 # KEYS: job, queue, scheduled registry, canceled registry
 # ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept
 _CANCEL = (
-    NOTIFY
+    UNIQUE
+    + NOTIFY
     + """
 local status = redis.call('HGET', KEYS[1], 'status')
 if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
         or (status == 'scheduled' and redis.call('ZREM', KEYS[3], ARGV[1]) > 0) then
     redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', ARGV[3])
     redis.call('EXPIRE', KEYS[1], ARGV[4])
+    release(KEYS[1], ARGV[1])
     -- RQ never drops anything from this registry
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2] - ARGV[4])
     redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
@@ -47,15 +50,25 @@ return status
 )
 
 # KEYS: job, queue, failed registry, set of queues
-# ARGV: job id, now (RQ's text), retries that it gets again, or ''
-_RETRY = """
+# ARGV: job id, now (RQ's text), retries that it gets again, or '', how long it may be the only one
+_RETRY = (
+    UNIQUE
+    + """
 local status = redis.call('HGET', KEYS[1], 'status')
+local lock = redis.call('HGET', KEYS[1], 'unique_lock')
+local other = status == 'failed' and lock and holder(lock, string.sub(KEYS[1], 1, -#ARGV[1] - 1))
+if other and other ~= ARGV[1] then
+    return 'held by ' .. other
+end
 if status and redis.call('ZREM', KEYS[3], ARGV[1]) > 0 then
     redis.call('HDEL', KEYS[1], 'cancel_requested')
     redis.call('HSET', KEYS[1], 'status', 'queued', 'enqueued_at', ARGV[2],
         'started_at', '', 'ended_at', '', 'exc_info', '', 'worker_name', '', 'crashes', 0)
     if ARGV[3] ~= '' then
         redis.call('HSET', KEYS[1], 'retries_left', ARGV[3])
+    end
+    if lock then
+        redis.call('SET', lock, ARGV[1], 'EX', ARGV[4])
     end
     redis.call('PERSIST', KEYS[1])
     redis.call('SADD', KEYS[4], KEYS[2])
@@ -64,7 +77,9 @@ if status and redis.call('ZREM', KEYS[3], ARGV[1]) > 0 then
 end
 return status
 """
+)
 
+_HELD = "held by "
 _TOLD = "told to stop by this call"
 _DONE = ("canceled by this call", "queued by this call", _TOLD)
 
@@ -118,7 +133,7 @@ class JobActions:
                 Queue.redis_queues_keys,
             ],
             # The enqueuer lists one interval for each retry, so their number is the policy's.
-            args=[job_id, utcformat(now()), len(job.retry_intervals or []) or ""],
+            args=[job_id, utcformat(now()), len(job.retry_intervals or []) or "", UNIQUE_TTL],
             only="Only a failed job can be retried",
         )
 
@@ -177,6 +192,13 @@ class JobActions:
         found = script(keys=keys, args=args)
         if found is None:
             raise JobNotFound(job_id)
+        if as_text(found).startswith(_HELD):
+            other = as_text(found).removeprefix(_HELD)
+            raise StatusConflict(
+                f"Its task is unique, and job {other} with the same parameters has not ended.",
+                job_status=Status.FAILED,
+                job=other,
+            )
         if as_text(found) not in _DONE:
             raise _conflict(status_of(JobStatus(as_text(found))), only)
         return as_text(found)

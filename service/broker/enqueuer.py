@@ -8,6 +8,7 @@ import redis.asyncio
 from redis.exceptions import ResponseError
 from rq.job import Job
 
+from service.broker.acceptance import check_taken
 from service.broker.exchange import Unanswered
 from service.broker.group import Assure, GroupCommit
 from service.broker.records import JobRecord
@@ -35,12 +36,13 @@ class Enqueuer:
     async def submit(self, submission: Submission) -> JobRecord:
         """Enqueue it, and return the job once Redis has it.
 
-        Raises `RedisAway`; its document's `in_doubt` says whether the job may exist all the same.
+        Raises `AlreadySubmitted`, `IdempotencyKeyReused` or `QueueFull`; or `RedisAway`, whose
+        document's `in_doubt` says whether the job may exist all the same.
         """
         job = job_of(submission, new_job_id(), self._client)
         keys, args = enqueue_arguments(job, submission)
         try:
-            await self._commit.run(keys, args)
+            check_taken(await self._commit.run(keys, args), job, submission)
         except ResponseError as error:
             raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
         except Unanswered as error:
