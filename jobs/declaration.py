@@ -114,6 +114,7 @@ def job(
     memory: int | str | None = None,
     cpu_seconds: int | None = None,
     isolation: Literal["process", "shared"] = "process",
+    unique: bool = False,
     webhook: str | None = None,
     cron: str | None = None,
     timezone: str = DEFAULT_TIMEZONE,
@@ -148,6 +149,8 @@ def job(
     - memory, cpu_seconds: what one execution may use, `"512MiB"` or bytes
     - isolation: "process" runs each job in a process of its own; "shared" runs many short, trusted
       ones in one after another, which is faster
+    - unique: of jobs with the same parameters only one waits or runs at a time; who submits another
+      is given that one
     - webhook: URL that is told how each job ended, unless its submission names another
     - cron, timezone: when it is enqueued by itself, `"0 3 * * *"` on the clocks of
       `"Europe/Berlin"`; a sixth field is for seconds

@@ -112,6 +112,7 @@ class Policy:
     memory: int | None = None  #: bytes
     cpu_seconds: int | None = None
     isolation: Literal["process", "shared"] = "process"
+    unique: bool = False  #: one live job for the same parameters
     webhook: str | None = None  #: URL that is told how each job ended
 
     def __post_init__(self) -> None:

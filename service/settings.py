@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import find_dotenv, load_dotenv
@@ -17,6 +17,7 @@ from service.webhooks.signature import key_of
 
 PREFIX = "PADDOCK_"
 Listed = Annotated[tuple[str, ...], NoDecode]  # comma-separated in the environment
+Wanted = Literal["memory", "fsync", "replica"]  # where a job has to be before it is accepted
 
 
 class Settings(BaseSettings):
@@ -46,6 +47,14 @@ class Settings(BaseSettings):
     allow_volatile: bool = Field(
         False, description="Accept a Redis that may lose jobs (no append-only file, or eviction)."
     )
+    durability: Wanted = Field(
+        "fsync",
+        description="Where a job is once it is accepted: in Redis's `memory`, on its disk "
+        "(`fsync`), or on that of a `replica` as well.",
+    )
+    processes: int = Field(
+        1, ge=1, description="Processes that `paddock serve` and `paddock up` run the API in."
+    )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=0,
@@ -72,6 +81,21 @@ class Settings(BaseSettings):
     )
     max_body: int = Field(
         1024 * 1024, ge=1024, description="Largest request body accepted, in bytes."
+    )
+    request_timeout: float = Field(
+        20,
+        gt=0,
+        description="Seconds that a request's body may take to arrive, and one more for each "
+        "16 KiB of it.",
+    )
+    queue_limit: int = Field(
+        0,
+        ge=0,
+        description="Jobs that may wait on a queue, and as many scheduled for it; the API answers "
+        "`429` to more. 0 sets no limit.",
+    )
+    idempotency_ttl: int = Field(
+        24 * 3600, ge=1, description="Seconds that an `Idempotency-Key` is remembered."
     )
     max_batch: int = Field(
         100_000,

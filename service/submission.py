@@ -4,6 +4,7 @@ It stands between the broker, which enqueues what callers submit, and the execut
 enqueues what is scheduled. Neither may import the other, and both must write the same.
 """
 
+import hashlib
 import json
 import uuid
 from dataclasses import dataclass, field
@@ -14,34 +15,86 @@ from rq import Retry
 from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.registry import ScheduledJobRegistry
+from rq.serializers import JSONSerializer
 from rq.utils import get_call_string, now
 
 from jobs import Task
+from service.admission import ROOM, UNIQUE, UNIQUE_TTL
 
 LONGEST_ARGUMENT_SHOWN = 80  # characters, in the job's one-line description
 
 # A Lua function for scripts that enqueue. `key` and `arg` are where its own KEYS and ARGV begin:
 # KEYS: job, queue, set of queues, scheduled registry
-# ARGV: job id, 'RPUSH' | 'LPUSH' | 'ZADD', Unix time for ZADD, then the job's hash
-# → 1, or 0 where the job exists already
+# ARGV: job id, 'RPUSH' | 'LPUSH' | 'ZADD', Unix time for ZADD, most jobs that may wait (0: any),
+#       record of the Idempotency-Key ('' for none), its fingerprint, its ttl, lock of a unique task
+#       ('' for none), its ttl, then the job's hash
+# → 1, or 0 where this submission was enqueued before; or what came of it instead, and why:
+#   {'replayed', job} {'reused', job} {'duplicate', job} {'full', seconds until there is room}
 #
 # What RQ's enqueue writes, in one step that can be sent again when its reply was lost: RQ's own
 # pushes a job twice then. (A job that has meanwhile run, and whose result_ttl is over, runs again.)
-ENQUEUE = """
+ENQUEUE = f"""{UNIQUE}{ROOM}
 local function enqueue(key, arg)
-    if redis.call('EXISTS', KEYS[key]) == 1 then
+    local job, queue, id, command = KEYS[key], KEYS[key + 1], ARGV[arg], ARGV[arg + 1]
+    local record, fingerprint, lock = ARGV[arg + 4], ARGV[arg + 5], ARGV[arg + 7]
+    if redis.call('EXISTS', job) == 1 then
         return 0
     end
-    redis.call('HSET', KEYS[key], unpack(ARGV, arg + 3))
-    redis.call('SADD', KEYS[key + 2], KEYS[key + 1])
-    if ARGV[arg + 1] == 'ZADD' then
-        redis.call('ZADD', KEYS[key + 3], ARGV[arg + 2], ARGV[arg])
+
+    local known = record ~= '' and redis.call('GET', record)
+    if known then
+        local print, by, kept = string.match(known, '^(%S+) (%S+) (%S+)$')
+        if by == id then  -- the same submission, sent again
+            return kept == id and 0 or {{'duplicate', kept}}
+        end
+        return {{print == fingerprint and 'replayed' or 'reused', kept}}
+    end
+    local function remember(kept)
+        if record ~= '' then
+            redis.call('SET', record, table.concat({{fingerprint, id, kept}}, ' '),
+                'EX', ARGV[arg + 6])
+        end
+    end
+
+    local live = lock ~= '' and holder(lock, string.sub(job, 1, -#id - 1))
+    if live then
+        remember(live)
+        return {{'duplicate', live}}
+    end
+    local limit = tonumber(ARGV[arg + 3])
+    if limit > 0 then
+        local scheduled = command == 'ZADD'
+        local waiting = scheduled and redis.call('ZCARD', KEYS[key + 3])
+            or redis.call('LLEN', queue)
+        local wait = wait_for_room(queue, waiting, 1, limit)
+        if wait then
+            return {{'full', wait}}
+        end
+    end
+
+    remember(id)
+    if lock ~= '' then
+        redis.call('SET', lock, id, 'EX', ARGV[arg + 8])
+    end
+    redis.call('HSET', job, unpack(ARGV, arg + 9))
+    redis.call('SADD', KEYS[key + 2], queue)
+    if command == 'ZADD' then
+        redis.call('ZADD', KEYS[key + 3], ARGV[arg + 2], id)
     else
-        redis.call(ARGV[arg + 1], KEYS[key + 1], ARGV[arg])
+        redis.call(command, queue, id)
     end
     return 1
 end
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A caller's Idempotency-Key: of all submissions that bear it one becomes a job."""
+
+    record: str  #: the key in Redis, which tells callers and tasks apart
+    fingerprint: str  #: of what was asked for; the same key with another one is refused
+    ttl: int  #: seconds it is remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +110,8 @@ class Submission:
     at: datetime | None = None  #: not before this time
     meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
     webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
+    once: Once | None = None
+    queue_limit: int = 0  #: refused where so many wait already; 0 for no limit
 
     @property
     def due(self) -> datetime | None:
@@ -94,8 +149,8 @@ def job_of(submission: Submission, job_id: str, connection: Any) -> Job:
         retry=_rq_retry(task),
         meta=submission.meta or None,
         status=JobStatus.SCHEDULED if submission.at else JobStatus.QUEUED,
-        serializer="json",
     )
+    job.serializer = JSONSerializer  # given by name, RQ would check it anew for each job: 10 µs
     job.enqueued_at = now()
     if submission.at and submission.at_front:
         job.enqueue_at_front = True
@@ -104,13 +159,31 @@ def job_of(submission: Submission, job_id: str, connection: Any) -> Job:
 
 def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list[Any]]:
     """KEYS and ARGV of `enqueue`."""
-    queue = Queue(job.origin, connection=job.connection, serializer="json")
     command, moment = ("LPUSH" if submission.at_front else "RPUSH"), 0
     if submission.due:
         command, moment = "ZADD", int(submission.due.timestamp())
-    fields = [part for entry in job_fields(job, submission).items() for part in entry]
-    keys = [job.key, queue.key, Queue.redis_queues_keys, ScheduledJobRegistry(queue=queue).key]
-    return keys, [job.id, command, moment, *fields]
+    own = job_fields(job, submission)
+    lock = own.get("unique_lock", "")
+    delay = max(0, moment - int(now().timestamp())) if lock else 0
+    once = submission.once or Once("", "", 0)
+    fields = [part for entry in own.items() for part in entry]
+    # As RQ's Queue and registry would say, which take 20 µs to make.
+    queue = Queue.redis_queue_namespace_prefix + job.origin
+    scheduled = ScheduledJobRegistry.key_template.format(job.origin)
+    keys = [job.key, queue, Queue.redis_queues_keys, scheduled]
+    options = [once.record, once.fingerprint, once.ttl, lock, UNIQUE_TTL + delay]
+    return keys, [job.id, command, moment, submission.queue_limit, *options, *fields]
+
+
+def digest(*parts: Any) -> str:
+    """Short, and the same for the same JSON data, whatever the order of its members."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def unique_lock(submission: Submission) -> str:
+    """The key in Redis that names the live job of this task with these parameters."""
+    return f"paddock:unique:{submission.task.name}:{digest(submission.parameters)}"
 
 
 def job_fields(job: Job, submission: Submission) -> dict[str, Any]:
@@ -119,6 +192,8 @@ def job_fields(job: Job, submission: Submission) -> dict[str, Any]:
     ours: dict[str, Any] = {"max_crashes": policy.most_crashes}  # recovery reads it
     if url := submission.webhook or policy.webhook:  # what records the job's end reads it
         ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
+    if policy.unique:
+        ours["unique_lock"] = unique_lock(submission)
     return dict(job.to_dict()) | ours
 
 

@@ -14,8 +14,8 @@ from service.api.auth import Guard
 from service.api.batches import batch_routes
 from service.api.dashboard import dashboard
 from service.api.openapi import openapi
-from service.api.requests import BodyLimit, RequestId
-from service.api.tasks import task_routes
+from service.api.requests import BodyLimit, BodyTimeLimit, RequestId
+from service.api.tasks import add_submit_routes, task_routes
 from service.broker.broker import Broker
 from service.broker.connection import redis_url
 from service.settings import Settings
@@ -44,6 +44,7 @@ def create_app(settings: Settings, catalogue: Catalogue | None = None) -> FastAP
         lifespan=_lifespan,
     )
     app.state.settings, app.state.broker = settings, Broker.open(settings, tasks)
+    add_submit_routes(app.router, tasks, REFUSALS)
     app.include_router(task_routes(tasks), responses=REFUSALS)
     app.include_router(batch_routes(tasks), responses=REFUSALS)
     for module in (jobs, batches, queues, workers, schedules):
@@ -52,6 +53,7 @@ def create_app(settings: Settings, catalogue: Catalogue | None = None) -> FastAP
     app.add_api_route("/", _home, include_in_schema=False)
     app.mount("/dashboard", dashboard(redis_url(settings)))
     problems.install(app)
+    app.add_middleware(BodyTimeLimit, seconds=settings.request_timeout)
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestId)  # added last, so outermost: refusals bear an id as well

@@ -26,6 +26,7 @@ from service.api.webhooks import accepted_webhook
 from service.batch_store import job_id_in
 from service.broker.batches import BatchRow
 from service.broker.enqueuer import Submission
+from service.errors import OptionsInvalid
 
 IDS_AT_ONCE = 1_000  # job ids in one piece of an answer
 
@@ -70,6 +71,7 @@ def _add_batch_route(router: APIRouter, task: Task[..., Any], body: dict[str, An
             s413="The batch, or one of its items, is too large.",
             s415="Neither a JSON array nor NDJSON.",
             s422="A line's parameters, or the options, are not valid.",
+            s429="The queue is full.",
             s503="Redis is away.",
         ),
         openapi_extra={
@@ -100,7 +102,13 @@ def _submit_batch_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]
             at_front=options.at_front,
             at=moment_of(options),
             webhook=accepted_webhook(options.webhook, settings),
+            queue_limit=settings.queue_limit,
         )
+        if task.policy.unique:
+            raise OptionsInvalid(
+                f"{task.name} has one live job per parameters: submit its jobs one by one.",
+                errors=[],
+            )
         body = BatchBody(request, task, settings)
         async with broker.batch_enqueuer.begin(submission) as staging:
             async with aclosing(body.parameters(staging.keep)) as sets:

@@ -156,6 +156,7 @@ class TaskView(BaseModel):
     retry: RetryView | None
     result_ttl: int = Field(description="Seconds a finished job is kept; -1 for ever.")
     failure_ttl: int = Field(description="Seconds a failed job is kept; -1 for ever.")
+    unique: bool = Field(description="Of jobs with the same parameters one waits or runs at most.")
     parameters: dict[str, Any]
     result: dict[str, Any]
 

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
@@ -14,13 +14,18 @@ from redis.exceptions import RedisError
 from jobs import Task
 from jobs.catalogue import Catalogue
 from service.api.answers import job_location, job_response, json_response, problems
-from service.api.dependencies import BrokerDep, SettingsDep
+from service.api.dependencies import broker_of, settings_of
 from service.api.forms import form_to_json
+from service.api.idempotency import DESCRIBED_KEY, once
+from service.api.options import described_options, read_options
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, RunOptions, SubmitOptions, TaskView
 from service.api.webhooks import accepted_webhook
+from service.broker.broker import Broker
 from service.broker.enqueuer import Submission
 from service.errors import (
+    AlreadySubmitted,
+    JobGone,
     JobNotFound,
     MalformedBody,
     MediaTypeUnsupported,
@@ -30,12 +35,24 @@ from service.errors import (
 )
 from service.settings import Settings
 
+Responses = dict[int | str, dict[str, Any]]  # as FastAPI documents them
+
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 _PREFIX = "tasks."  # of the names of tasks' models in OpenAPI
 
 
+def add_submit_routes(router: APIRouter, catalogue: Catalogue, responses: Responses) -> None:
+    """`POST /tasks/<name>` for each task, on the application's own router.
+
+    A router that is included is searched twice for each request; these are the busiest routes.
+    """
+    bodies, _definitions = parameter_schemas(catalogue)
+    for task in catalogue:
+        _add_submit_route(router, task, bodies[task.name], responses)
+
+
 def task_routes(catalogue: Catalogue) -> APIRouter:
-    """`GET /tasks`, `GET /tasks/{task}`, and `POST /tasks/<name>` for each task."""
+    """`GET /tasks` and `GET /tasks/{task}`."""
     router = APIRouter(prefix="/tasks", tags=["tasks"])
 
     @router.get("", summary="List the tasks", response_model=list[TaskView])
@@ -50,10 +67,6 @@ def task_routes(catalogue: Catalogue) -> APIRouter:
     )
     async def show_task(task: str) -> Response:
         return json_response(_view(catalogue[task]))
-
-    bodies, _definitions = parameter_schemas(catalogue)
-    for task in catalogue:
-        _add_submit_route(router, task, bodies[task.name])
 
     @router.post("/{task}", include_in_schema=False)
     async def submit_to_nothing(task: str) -> Response:
@@ -79,56 +92,72 @@ def parameter_schemas(catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, A
     return bodies, components
 
 
-def _add_submit_route(router: APIRouter, task: Task[..., Any], body: dict[str, Any]) -> None:
+def _add_submit_route(
+    router: APIRouter, task: Task[..., Any], body: dict[str, Any], responses: Responses
+) -> None:
     router.add_api_route(
-        f"/{task.name}",
+        f"/tasks/{task.name}",
         _submit_to(task),
         methods=["POST"],
         status_code=HTTPStatus.ACCEPTED,
+        tags=["tasks"],
         name=f"submit_{task.name}",
         operation_id=f"submit_{task.name}",
         summary=task.description.partition("\n")[0] or task.name,
         description=task.description,
         response_model=JobView,
         responses={
-            200: {"model": JobView, "description": "It ended within `wait` seconds."},
+            **responses,
+            200: {
+                "model": JobView,
+                "description": "It ended within `wait` seconds; or a job stands for it already: "
+                "`Idempotency-Replayed` or `Paddock-Duplicate` says so.",
+            },
             **problems(
-                s400="The body can't be read.",
+                s400="The body or the Idempotency-Key can't be read.",
                 s404="No such queue.",
+                s408="The body came too slowly.",
                 s409="Webhooks are not set up.",
+                s410="The job that stands for this submission is gone.",
                 s413="The body is too large.",
                 s415="Neither JSON nor a form.",
-                s422="The parameters or options are not valid.",
+                s422="The parameters or options are not valid, or differ from those that this "
+                "Idempotency-Key came with.",
+                s429="The queue is full.",
                 s503="Redis is away.",
             ),
         },
         openapi_extra={
+            "parameters": [*described_options(SubmitOptions), DESCRIBED_KEY],
             "requestBody": {
                 "required": bool(task.parameters.schema.get("required")),
                 "content": {kind: {"schema": body} for kind in (JSON, FORM)},
-            }
+            },
         },
     )
 
 
 def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
-    async def submit(
-        request: Request,
-        options: Annotated[SubmitOptions, Query()],
-        broker: BrokerDep,
-        settings: SettingsDep,
-    ) -> Response:
+    async def submit(request: Request) -> Response:
+        options = read_options(request, SubmitOptions)
+        broker, settings = broker_of(request), settings_of(request)
+        parameters = await _parameters(request, task)
         submission = Submission(
             task=task,
-            parameters=await _parameters(request, task),
+            parameters=parameters,
             queue=known_queue(options.queue, settings, broker.catalogue),
             timeout=options.timeout,
             result_ttl=options.result_ttl,
             at_front=options.at_front,
             at=moment_of(options),
             webhook=accepted_webhook(options.webhook, settings),
+            once=once(request, task, parameters, options, settings.idempotency_ttl),
+            queue_limit=settings.queue_limit,
         )
-        job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
+        try:
+            job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
+        except AlreadySubmitted as found:
+            return await _show_standing(request, broker, found, options.wait)
         # It is accepted: nothing that happens while its end is waited for may say otherwise.
         with contextlib.suppress(RedisError, JobNotFound):
             if options.wait and await broker.ended(job.id, options.wait):
@@ -138,6 +167,23 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
         return response
 
     return submit
+
+
+async def _show_standing(
+    request: Request, broker: Broker, found: AlreadySubmitted, wait: float | None
+) -> Response:
+    """The job that stands for this submission already, as it is now."""
+    headers = {"Idempotency-Replayed" if found.is_replay else "Paddock-Duplicate": "true"}
+    try:
+        if wait:
+            await broker.ended(found.job_id, wait)
+        job = await run_in_threadpool(broker.job, found.job_id)
+    except JobNotFound as gone:
+        raise JobGone(found.job_id, headers=headers) from gone
+    response = job_response(job)
+    response.headers["Location"] = job_location(request, job.id)
+    response.headers.update(headers)
+    return response
 
 
 async def _parameters(request: Request, task: Task[..., Any]) -> dict[str, Any]:
@@ -173,8 +219,10 @@ def _refusal(error: ValidationError, task: Task[..., Any]) -> Exception:
 
 def known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> str | None:
     """The queue that the caller named, if any. Raises `QueueNotFound`."""
+    if name is None:
+        return None
     known = sorted({*settings.queues, *catalogue.queues()})
-    if name is not None and name not in known:
+    if name not in known:
         raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
     return name
 
@@ -202,6 +250,7 @@ def _view(task: Task[..., Any]) -> TaskView:
         retry=retry,
         result_ttl=policy.result_ttl,
         failure_ttl=policy.failure_ttl,
+        unique=policy.unique,
         parameters=task.parameters.schema,
         result=task.result.schema,
     )

@@ -15,6 +15,7 @@ from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegi
 from rq.utils import as_text, current_timestamp, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
+from service.admission import UNIQUE, UNIQUE_TTL
 from service.batch_store import TELL_BATCH
 from service.broker.status import Status, status_of
 from service.errors import JobNotFound, StatusConflict
@@ -25,10 +26,11 @@ from service.webhooks.notice import NOTIFY
 
 # `kept`: seconds that canceled jobs are kept; `moment` is Unix time, `timestamp` RQ's text
 CANCEL = f"""
-{TELL_BATCH}{NOTIFY}
+{TELL_BATCH}{NOTIFY}{UNIQUE}
 local function file_canceled(job, canceled, id, moment, timestamp, kept)
     redis.call('HSET', job, 'status', 'canceled', 'ended_at', timestamp)
     redis.call('EXPIRE', job, kept)
+    release(job, id)
     -- RQ never drops anything from this registry
     redis.call('ZREMRANGEBYSCORE', canceled, '-inf', moment - kept)
     redis.call('ZADD', canceled, moment, id)
@@ -53,15 +55,23 @@ end
 
 # `retries`: that it gets again, or ''; `timestamp` is RQ's text
 RETRY = f"""
-{TELL_BATCH}
+{TELL_BATCH}{UNIQUE}
 local function retry(job, queue, failed, queues, id, timestamp, retries)
     local status = redis.call('HGET', job, 'status')
+    local lock = redis.call('HGET', job, 'unique_lock')
+    local other = status == 'failed' and lock and holder(lock, string.sub(job, 1, -#id - 1))
+    if other and other ~= id then
+        return 'held by ' .. other
+    end
     if status and redis.call('ZREM', failed, id) > 0 then
         redis.call('HDEL', job, 'cancel_requested')
         redis.call('HSET', job, 'status', 'queued', 'enqueued_at', timestamp,
             'started_at', '', 'ended_at', '', 'exc_info', '', 'worker_name', '', 'crashes', 0)
         if retries ~= '' then
             redis.call('HSET', job, 'retries_left', retries)
+        end
+        if lock then
+            redis.call('SET', lock, id, 'EX', {UNIQUE_TTL})
         end
         redis.call('PERSIST', job)
         redis.call('SADD', queues, queue)
@@ -88,6 +98,7 @@ return retry(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3])
 # KEYS: job; ARGV: its id
 _TELL_BATCH = f"{TELL_BATCH}tell_batch(KEYS[1], ARGV[1])"
 
+_HELD = "held by "
 _TOLD = "told to stop by this call"
 _DONE = ("canceled by this call", "queued by this call", _TOLD)
 
@@ -144,7 +155,7 @@ class JobActions:
                 Queue.redis_queues_keys,
             ],
             # The enqueuer lists one interval for each retry, so their number is the policy's.
-            args=[job_id, utcformat(now()), len(job.retry_intervals or []) or ""],
+            args=[job_id, utcformat(now()), len(job.retry_intervals or []) or "", UNIQUE_TTL],
             only="Only a failed job can be retried",
         )
 
@@ -203,6 +214,13 @@ class JobActions:
         found = script(keys=keys, args=args)
         if found is None:
             raise JobNotFound(job_id)
+        if as_text(found).startswith(_HELD):
+            other = as_text(found).removeprefix(_HELD)
+            raise StatusConflict(
+                f"Its task is unique, and job {other} with the same parameters has not ended.",
+                job_status=Status.FAILED,
+                job=other,
+            )
         if as_text(found) not in _DONE:
             raise _conflict(status_of(JobStatus(as_text(found))), only)
         return as_text(found)

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.utils import now
 
+from service.admission import ROOM
 from service.batch_store import (
     LONGEST_KEPT,
     RECORD,
@@ -23,7 +24,9 @@ from service.batch_store import (
     shared_part,
 )
 from service.broker.batch_jobs import JobTemplate
-from service.errors import RedisAway
+from service.broker.exchange import Unanswered
+from service.broker.group import Assure, GroupCommit
+from service.errors import QueueFull, RedisAway
 from service.submission import Submission
 
 CHUNK = 500  # jobs written by one script run, which takes Redis about 7 ms
@@ -76,12 +79,15 @@ return 1
 # KEYS: the batch's record, batches being staged, counts of what is staged, queue, set of queues,
 #       scheduled registry
 # ARGV: batch id, what its jobs' ids begin with, number of jobs, 'RPUSH' | 'LPUSH' | 'ZADD', Unix
-#       time for ZADD, seconds that the record is kept, the record…
-# → 1, or 0 where it has been given up
+#       time for ZADD, seconds that the record is kept, most jobs that may wait (0: any), the
+#       record…
+# → 1, or 0 where it has been given up, or {'full', seconds until there is room}
 #
 # The one step that makes a batch: before it there is nothing that anybody could find. The record
 # tells a commit that is sent again that it was done.
-_COMMIT = """
+_COMMIT = (
+    ROOM
+    + """
 if redis.call('EXISTS', KEYS[1]) == 1 then
     return 1
 end
@@ -90,7 +96,12 @@ if not redis.call('ZSCORE', KEYS[2], ARGV[1])
         or tonumber(redis.call('HGET', KEYS[3], ARGV[1])) ~= total then
     return 0
 end
--- A limit to the queue's length is to be looked at here, for all of them or none.
+local scheduled = push == 'ZADD'
+local waiting = scheduled and redis.call('ZCARD', KEYS[6]) or redis.call('LLEN', KEYS[4])
+local wait = wait_for_room(KEYS[4], waiting, total, tonumber(ARGV[7]))
+if wait then
+    return {'full', wait}
+end
 local last_digits, ids = {}, {}
 for i = 0, 255 do
     last_digits[i] = string.format('%02x', i)
@@ -119,12 +130,13 @@ for number = from, to, step do
 end
 flush()
 redis.call('SADD', KEYS[5], KEYS[4])
-redis.call('HSET', KEYS[1], unpack(ARGV, 7))
+redis.call('HSET', KEYS[1], unpack(ARGV, 8))
 redis.call('EXPIRE', KEYS[1], ARGV[6])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
 return 1
 """
+)
 
 logger = logging.getLogger("paddock.batches")
 
@@ -132,9 +144,15 @@ logger = logging.getLogger("paddock.batches")
 class BatchEnqueuer:
     """Takes batches in, without blocking the event loop."""
 
-    def __init__(self, client: "redis.asyncio.Redis", blocking: "redis.Redis") -> None:
+    def __init__(
+        self,
+        client: "redis.asyncio.Redis",
+        blocking: "redis.Redis",
+        assure: Assure | None = None,
+    ) -> None:
+        """`assure` is `GroupCommit`'s."""
         self._client, self._area = client, StagingArea(blocking)
-        self._scripts = (client.register_script(_STAGE), client.register_script(_COMMIT))
+        self._scripts = (client.register_script(_STAGE), GroupCommit(client, _COMMIT, assure))
 
     def begin(self, submission: Submission) -> "Staging":
         """A batch of this task's calls, with these options; `submission`'s parameters don't count.
@@ -151,7 +169,7 @@ class Staging:
         self,
         client: "redis.asyncio.Redis",
         area: StagingArea,
-        scripts: tuple[Any, Any],
+        scripts: tuple[Any, GroupCommit],
         submission: Submission,
     ) -> None:
         self.id, self.count = new_batch_id(), 0
@@ -211,9 +229,21 @@ class Staging:
         record = self._template.record(self.count, submission)
         keys = [RECORD + self.id, STAGING, STAGED, place.queue, place.queues, place.scheduled]
         args = [self.id, shared_part(self.id), self.count, place.push, place.moment]
-        args += [LONGEST_KEPT + ahead, *(part for entry in record.items() for part in entry)]
-        done = await _insist(lambda: self._commit(keys=keys, args=args), self.id)
+        args += [LONGEST_KEPT + ahead, submission.queue_limit]
+        args += [*(part for entry in record.items() for part in entry)]
+        done = await self._committed(keys, args)
+        if isinstance(done, list):
+            raise QueueFull(record["queue"], submission.queue_limit, int(done[1]))
         self._refuse_given_up(done)
+
+    async def _committed(self, keys: list[str], args: list[Any]) -> Any:
+        """What the script answers, once that is as durable as was asked for."""
+        try:
+            return await self._commit.run(keys, args)
+        except ResponseError as error:
+            raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
+        except Unanswered as error:
+            raise _away(error.reason, self.id if error.in_doubt else None) from error
 
     async def _send(self) -> None:
         """Have Redis write these while the next ones are read."""
@@ -227,7 +257,7 @@ class Staging:
         self._under_way = asyncio.create_task(self._write(keys, args))
 
     async def _write(self, keys: list[str], args: list[Any]) -> None:
-        done = await _insist(lambda: self._stage(keys=keys, args=args), None)
+        done = await _insist(lambda: self._stage(keys=keys, args=args))
         self._refuse_given_up(done)
 
     async def _last_sent(self) -> None:
@@ -243,25 +273,21 @@ class Staging:
             )
 
 
-async def _insist(call: Callable[[], Awaitable[Any]], committing: str | None) -> Any:
+async def _insist(call: Callable[[], Awaitable[Any]]) -> Any:
     """Send what may be sent again until it is answered. Raises `RedisAway`."""
-    sent = False
     for attempt in range(1, TRIES + 1):
         try:
             return await call()
         except ResponseError as error:
-            if sent:
-                raise _away(error, committing) from error
             raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
         except (RedisConnectionError, RedisTimeoutError) as error:
-            sent = True
             if attempt == TRIES:
-                raise _away(error, committing) from error
+                raise _away(error, None) from error
             await asyncio.sleep(PAUSE)
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _away(error: RedisError, committing: str | None) -> RedisAway:
+def _away(error: Exception, committing: str | None) -> RedisAway:
     if committing is None:
         return RedisAway(f"Redis can't be reached ({error}); nothing was accepted.", in_doubt=False)
     return RedisAway(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import redis
@@ -15,13 +16,21 @@ from service.broker.actions import JobActions
 from service.broker.batch_actions import BatchActions
 from service.broker.batch_staging import BatchEnqueuer
 from service.broker.batches import Batches
-from service.broker.connection import connect, connect_async, redis_url
+from service.broker.connection import (
+    CALLERS_TIMEOUT,
+    connect_async,
+    connect_for_callers,
+    redis_url,
+)
+from service.broker.durability import Wait, durability, refusal
+from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
 from service.broker.listing import JobListing
 from service.broker.overview import Overview
+from service.broker.patience import Patience
 from service.broker.records import JobReader, JobRecord
 from service.broker.status import status_of
-from service.errors import JobNotFound
+from service.errors import JobNotFound, RedisUnsuitable
 from service.settings import Settings
 from service.webhooks.delivery import deliver_webhook
 
@@ -48,14 +57,21 @@ class Broker:
     def open(cls, settings: Settings, catalogue: Catalogue) -> Self:
         """Make the clients; they connect when first used."""
         url = redis_url(settings)
-        client, async_client = connect(url), connect_async(url)
+        patience = Patience(CALLERS_TIMEOUT)
+        client = connect_for_callers(url, patience)
+        async_client = connect_async(url, patience)
         reader = JobReader(client, Catalogue(catalogue, unlisted=[deliver_webhook]))
+        assure = partial(asyncio.to_thread, _assure, client, settings)
         actions, batches = JobActions(client), Batches(client, reader)
         return cls(
             client=client,
             async_client=async_client,
-            enqueuer=Enqueuer(async_client),
-            batch_enqueuer=BatchEnqueuer(async_client, client),
+            enqueuer=Enqueuer(
+                async_client,
+                assure=assure,
+                explain=partial(why_away, settings=settings),
+            ),
+            batch_enqueuer=BatchEnqueuer(async_client, client, assure),
             reader=reader,
             listing=JobListing(client, reader),
             actions=actions,
@@ -105,3 +121,11 @@ class Broker:
                 return False
             await asyncio.sleep(min(look, max(until - loop.time(), 0)))
             look = min(look * 1.3, LONGEST_LOOK)
+
+
+def _assure(client: "redis.Redis", settings: Settings) -> Wait | None:
+    """What a submission waits for, beyond Redis's answer. Raises `RedisUnsuitable`."""
+    found = durability(client, settings.durability)
+    if found.faults and not settings.allow_volatile:
+        raise RedisUnsuitable(refusal(found.faults))
+    return None if found.faults else found.wait

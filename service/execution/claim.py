@@ -20,6 +20,7 @@ from rq.registry import StartedJobRegistry
 from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import as_text, now, utcformat
 
+from service.admission import ROOM
 from service.execution.scripts import ScriptCall
 
 # RQ gives a running job a lease, and lets anybody who counts the registry (`rq info` does) fail
@@ -38,7 +39,9 @@ EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 #
 # An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
 # is dropped: it has nothing left to run.
-_CLAIM = """
+_CLAIM = (
+    ROOM
+    + """
 local prefix, execution, worker = ARGV[1], ARGV[2], ARGV[3]
 local now, timestamp, ttl = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 
@@ -82,6 +85,7 @@ for i = 1, #KEYS, 2 do
             redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
             -- Its record may have expired a moment ago; without an end it would live for ever.
             redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[8])
+            count_taken(KEYS[i], 1)
             return {(i + 1) / 2, id, redis.call('HGETALL', job)}
         end
         id = redis.call('LPOP', KEYS[i])
@@ -89,6 +93,7 @@ for i = 1, #KEYS, 2 do
 end
 return false
 """
+)
 
 
 # Which nobody here reads, and RQ takes long to parse.

@@ -19,6 +19,7 @@ from rq.registry import (
 from rq.results import Result
 from rq.utils import now, utcformat
 
+from service.admission import UNIQUE
 from service.batch_store import TELL_BATCH
 from service.execution.claim import ClaimedJob
 from service.execution.decision import Decision, Ended, decide
@@ -36,6 +37,7 @@ from service.webhooks.notice import NOTHING, NOTIFY, told_error, told_result
 # → 0 where the execution no longer holds the job, else 1, and whether dependents became ready
 _SETTLE = (
     TELL_BATCH
+    + UNIQUE
     + NOTIFY
     + """
 local prefix, id, execution, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -121,6 +123,7 @@ for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', job .. ':depen
         redis.call('EXPIRE', key, ARGV[9])
     end
 end
+release(job, id)
 return {1, ready}
 """
 )

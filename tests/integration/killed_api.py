@@ -11,19 +11,16 @@ from typing import Any
 from service.broker import batch_staging
 from service.cli import main
 
-insist = batch_staging._insist
+committed = batch_staging.Staging._committed
 
 
-async def die_at_commit(call: Any, committing: str | None) -> Any:
-    if committing and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    answer = await insist(call, committing)
-    if committing:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return answer
+async def die_at_commit(staging: Any, *arguments: Any) -> None:
+    if when == "after":
+        await committed(staging, *arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
     when = sys.argv.pop(1)
-    batch_staging._insist = die_at_commit
+    batch_staging.Staging._committed = die_at_commit
     sys.exit(main())

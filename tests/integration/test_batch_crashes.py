@@ -28,9 +28,10 @@ from service.execution.housekeeping import Housekeeper
 from service.settings import Settings
 from service.submission import Submission
 from tests.conftest import PATIENCE, TASKS, RedisServer, Start, eventually
+from tests.integration.serving import is_live, serve
 from tests.integration.test_batches import ECHO, LINES, echoes, lines, on_queue
 from tests.integration.test_enqueue_once import Proxy
-from tests.integration.test_event_loop import durations_until, is_live, serve
+from tests.integration.test_event_loop import durations_until
 
 SIZE = 5_000  # jobs: ten writes
 HANG = 5.0  # seconds; a bound for hangs, no measure of speed
@@ -280,7 +281,7 @@ def test_what_is_given_up_can_neither_grow_nor_be_committed(connection: redis.Re
     StagingArea(connection).discard(batch)
     assert write(2) == 0
     places = ["rq:queue:default", "rq:queues", "rq:scheduled:default"]
-    args = [batch, batch[:30], 2, "RPUSH", 0, 60, "total", 2]
+    args = [batch, batch[:30], 2, "RPUSH", 0, 60, 0, "total", 2]
     assert commit(keys=[*keys, *places], args=args) == 0
     assert connection.keys("*") == []
 

@@ -570,3 +570,19 @@ def test_the_webhook_is_told_of_each_of_its_jobs(
         assert api.post(f"/batches/{accepted['id']}/cancel").json()["canceled"] == 150
     deliveries = on_queue(connection)  # no worker serves a queue for webhooks
     assert len(deliveries) == 150 and not set(deliveries) & set(accepted["jobs"])
+
+
+def test_a_batch_that_a_full_queue_has_no_room_for_is_refused_whole(
+    settings: Settings, catalogue: Catalogue, connection: redis.Redis
+) -> None:
+    app = create_app(settings.model_copy(update={"queue_limit": 10}), catalogue)
+    with TestClient(app, base_url="http://127.0.0.1") as api:
+        submit(api, echoes(6))
+        answer = post(api, ECHO, lines(echoes(5)))
+        assert (answer.status_code, answer.json()["type"]) == (
+            429,
+            "urn:paddock:problem:queue-full",
+        )
+        assert int(answer.headers["Retry-After"]) > 0
+        submit(api, echoes(4))
+    assert len(on_queue(connection)) == 10 == len(connection.keys("rq:job:*"))
