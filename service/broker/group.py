@@ -18,7 +18,7 @@ from service.broker.durability import Wait
 from service.broker.exchange import Call, ScriptCaller
 from service.errors import RedisUnsuitable
 
-ANSWER_WITHIN = 1.8  # seconds from a call's arrival, whatever becomes of Redis
+ANSWER_WITHIN = 1.6  # seconds from a call's arrival, whatever becomes of Redis
 TRIES = 3
 PAUSE = 0.15  # seconds between tries
 MOST_CALLS, MOST_BYTES = 256, 1024 * 1024  # of one group; a larger call goes alone
