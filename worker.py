@@ -32,6 +32,7 @@ from service.execution.channel import Channel
 from service.execution.claim import EXECUTION_TTL, Claim, Claimer, Suspended
 from service.execution.decision import Ended
 from service.execution.doorbell import Doorbell
+from service.execution.handover import give_result
 from service.execution.horse import run_horse
 from service.execution.housekeeping import Housekeeper
 from service.execution.registered import HEARTBEAT, LEASE, RegisteredWorker
@@ -249,6 +250,7 @@ def _restored(claimed: Claim, connection: "redis.Redis") -> Job:
     job.origin = claimed.queue.name
     try:
         job.restore(claimed.fields)
+        give_result(job, claimed)
     except Exception as error:  # noqa: BLE001  # anybody may have written anything
         job.description = f"unreadable: {error}"
         job.data = b""

@@ -7,33 +7,48 @@ enqueues what is scheduled. Neither may import the other, and both must write th
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from rq import Retry
-from rq.job import Job, JobStatus
+from rq.job import Dependency, Job, JobStatus
 from rq.queue import Queue
 from rq.registry import ScheduledJobRegistry
 from rq.utils import get_call_string, now
 
 from jobs import Task
+from service.waiting import WAITING
 
 LONGEST_ARGUMENT_SHOWN = 80  # characters, in the job's one-line description
 
 # A Lua function for scripts that enqueue. `key` and `arg` are where its own KEYS and ARGV begin:
 # KEYS: job, queue, set of queues, scheduled registry
-# ARGV: job id, 'RPUSH' | 'LPUSH' | 'ZADD', Unix time for ZADD, then the job's hash
-# → 1, or 0 where the job exists already
+# ARGV: job id, 'RPUSH' | 'LPUSH' | 'ZADD' | 'WAIT', Unix time for ZADD, then the job's hash
+# → 1, or 0 where the job exists already; with WAIT the job's status as well, or 0 and 'unknown …'
+#   where a job that it depends on does not exist, and nothing is written
 #
 # What RQ's enqueue writes, in one step that can be sent again when its reply was lost: RQ's own
 # pushes a job twice then. (A job that has meanwhile run, and whose result_ttl is over, runs again.)
-ENQUEUE = """
+ENQUEUE = (
+    WAITING
+    + """
 local function enqueue(key, arg)
     if redis.call('EXISTS', KEYS[key]) == 1 then
-        return 0
+        return 0, redis.call('HGET', KEYS[key], 'status')
     end
     redis.call('HSET', KEYS[key], unpack(ARGV, arg + 3))
     redis.call('SADD', KEYS[key + 2], KEYS[key + 1])
-    if ARGV[arg + 1] == 'ZADD' then
+    if ARGV[arg + 1] == 'WAIT' then
+        local f = redis.call('HMGET', KEYS[key], 'enqueued_at', 'dependency_ids')
+        for _, other in ipairs(f[2] and cjson.decode(f[2]) or {}) do
+            if redis.call('EXISTS', key_of(other)) == 0 then
+                redis.call('DEL', KEYS[key])
+                return 0, 'unknown ' .. other
+            end
+        end
+        now, stamp = tonumber(redis.call('TIME')[1]), f[1]
+        await(ARGV[arg])
+        return 1, redis.call('HGET', KEYS[key], 'status')
+    elseif ARGV[arg + 1] == 'ZADD' then
         redis.call('ZADD', KEYS[key + 3], ARGV[arg + 2], ARGV[arg])
     else
         redis.call(ARGV[arg + 1], KEYS[key + 1], ARGV[arg])
@@ -41,6 +56,7 @@ local function enqueue(key, arg)
     return 1
 end
 """
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +71,9 @@ class Submission:
     at_front: bool = False
     at: datetime | None = None  #: not before this time
     meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
+    depends_on: tuple[str, ...] = ()  #: ids of jobs that have to end before it is queued
+    on_dependency_failure: Literal["fail", "run"] = "fail"  #: what it does if one does not finish
+    result_as: str | None = None  #: the parameter that gets the only dependency's result
 
     @property
     def due(self) -> datetime | None:
@@ -79,6 +98,7 @@ def job_of(submission: Submission, job_id: str, connection: Any) -> Job:
     """The job as it will be written. RQ wants a connection for it, and leaves it unused."""
     task, policy = submission.task, submission.task.policy
     ttl = submission.result_ttl
+    limit = task.limit(submission.parameters)
     job = Job.create(
         task.path,
         kwargs=submission.parameters,
@@ -92,10 +112,13 @@ def job_of(submission: Submission, job_id: str, connection: Any) -> Job:
         retry=_rq_retry(task),
         meta=submission.meta or None,
         status=JobStatus.SCHEDULED if submission.at else JobStatus.QUEUED,
+        depends_on=_dependency(submission),
         serializer="json",
     )
+    if limit is not None:
+        job.rate_limit_key, job.rate_limit_concurrency = limit
     job.enqueued_at = now()
-    if submission.at and submission.at_front:
+    if submission.at_front and (submission.at or _waits(job)):
         job.enqueue_at_front = True
     return job
 
@@ -106,11 +129,29 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
     command, moment = ("LPUSH" if submission.at_front else "RPUSH"), 0
     if submission.due:
         command, moment = "ZADD", int(submission.due.timestamp())
-    policy = submission.task.policy
-    ours = {"max_crashes": policy.most_crashes}  # recovery reads it, in RQ's hash of the job
+    elif _waits(job):
+        command = "WAIT"
+    # In RQ's hash of the job, for the scripts that move it.
+    ours: dict[str, Any] = {"max_crashes": submission.task.policy.most_crashes}
+    if submission.depends_on:
+        ours["on_dependency_failure"] = submission.on_dependency_failure
+    if submission.result_as:
+        ours["result_as"] = submission.result_as
     fields = [part for entry in (job.to_dict() | ours).items() for part in entry]
     keys = [job.key, queue.key, Queue.redis_queues_keys, ScheduledJobRegistry(queue=queue).key]
     return keys, [job.id, command, moment, *fields]
+
+
+def _waits(job: Job) -> bool:
+    """Whether it may have to wait for more than its time and a worker."""
+    return bool(job._dependency_ids) or job.has_rate_limit
+
+
+def _dependency(submission: Submission) -> Dependency | None:
+    if not submission.depends_on:
+        return None
+    ids, tolerant = submission.depends_on, submission.on_dependency_failure == "run"
+    return Dependency(jobs=list(dict.fromkeys(ids)), allow_failure=tolerant)
 
 
 def _rq_retry(task: Task[..., Any]) -> Retry | None:

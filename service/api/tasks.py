@@ -14,11 +14,13 @@ from redis.exceptions import RedisError
 from jobs import Task
 from jobs.catalogue import Catalogue
 from service.api.answers import job_location, job_response, json_response, problems
+from service.api.chaining import dependencies, result_parameter
 from service.api.dependencies import BrokerDep, SettingsDep
 from service.api.forms import form_to_json
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
 from service.broker.enqueuer import Submission
+from service.broker.status import Status
 from service.errors import (
     JobNotFound,
     MalformedBody,
@@ -116,18 +118,25 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
         broker: BrokerDep,
         settings: SettingsDep,
     ) -> Response:
+        depends_on = dependencies(options)
+        result_as = result_parameter(task, options, depends_on)
         submission = Submission(
             task=task,
-            parameters=await _parameters(request, task),
+            parameters=await _parameters(request, task, result_as),
             queue=_known_queue(options.queue, settings, broker.catalogue),
             timeout=options.timeout,
             result_ttl=options.result_ttl,
             at_front=options.at_front,
             at=_moment(options),
+            depends_on=depends_on,
+            on_dependency_failure=options.on_dependency_failure,
+            result_as=result_as,
         )
         job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
         # It is accepted: nothing that happens while its end is waited for may say otherwise.
         with contextlib.suppress(RedisError, JobNotFound):
+            if job.status is Status.FAILED:  # for its dependency had failed: it has an error
+                job = await run_in_threadpool(broker.job, job.id)
             if options.wait and await broker.ended(job.id, options.wait):
                 job, status = await run_in_threadpool(broker.job, job.id), HTTPStatus.OK
         response = job_response(job, status)
@@ -137,7 +146,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
     return submit
 
 
-async def _parameters(request: Request, task: Task[..., Any]) -> dict[str, Any]:
+async def _parameters(request: Request, task: Task[..., Any], given: str | None) -> dict[str, Any]:
     body, kind = await request.body(), _media_type(request)
     if kind == FORM:
         body = form_to_json(body, task.parameters.schema)
@@ -146,7 +155,7 @@ async def _parameters(request: Request, task: Task[..., Any]) -> dict[str, Any]:
             f"{kind or 'A body without a Content-Type'} can't be read. Send {JSON} or {FORM}."
         )
     try:
-        return task.parameters.accept(body or b"{}")
+        return task.parameters.accept(body or b"{}", given)
     except ValidationError as error:
         raise _refusal(error, task) from error
 
@@ -188,7 +197,7 @@ def _moment(options: SubmitOptions) -> datetime | None:
 
 
 def _view(task: Task[..., Any]) -> TaskView:
-    policy = task.policy
+    policy, key = task.policy, task.policy.concurrency_key
     retry = policy.retry and RetryView(max=policy.retry.max, intervals=policy.retry.intervals())
     return TaskView(
         name=task.name,
@@ -198,6 +207,8 @@ def _view(task: Task[..., Any]) -> TaskView:
         retry=retry,
         result_ttl=policy.result_ttl,
         failure_ttl=policy.failure_ttl,
+        concurrency=policy.concurrency,
+        concurrency_key=key if isinstance(key, str) else getattr(key, "__name__", None),
         parameters=task.parameters.schema,
         result=task.result.schema,
     )

@@ -14,9 +14,10 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from rq.job import Job
+from rq.job import Job, JobStatus
 
-from service.broker.records import JobRecord
+from service.broker.arrival import arrived_as
+from service.broker.records import JobRecord, awaited
 from service.broker.status import status_of
 from service.errors import RedisAway
 from service.submission import ENQUEUE, Submission, enqueue_arguments, job_id_at, job_of
@@ -32,7 +33,7 @@ class Enqueuer:
 
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self._client = client
-        self._script = client.register_script(f"{ENQUEUE}return enqueue(1, 1)")
+        self._script = client.register_script(f"{ENQUEUE}return {{enqueue(1, 1)}}")
 
     async def submit(self, submission: Submission) -> JobRecord:
         """Enqueue it, and return the job once Redis has it.
@@ -44,8 +45,8 @@ class Enqueuer:
         sent = False
         for attempt in range(1, TRIES + 1):
             try:
-                await self._script(keys=keys, args=args)
-                return _record(job, submission)
+                answer = await self._script(keys=keys, args=args)
+                return _record(job, submission, arrived_as(answer))
             except ResponseError as error:
                 if sent:
                     raise _away(error, job.id) from error
@@ -58,11 +59,11 @@ class Enqueuer:
         raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _record(job: Job, submission: Submission) -> JobRecord:
+def _record(job: Job, submission: Submission, status: JobStatus | None) -> JobRecord:
     return JobRecord(
         id=job.id,
         task=submission.task.name,
-        status=status_of(job.get_status(refresh=False)),
+        status=status_of(status or job.get_status(refresh=False)),
         queue=job.origin,
         parameters=submission.parameters,
         result=None,
@@ -74,6 +75,8 @@ def _record(job: Job, submission: Submission) -> JobRecord:
         attempts=0,
         retries_left=job.retries_left or 0,
         worker=None,
+        depends_on=list(job._dependency_ids),
+        waiting_for=awaited(status),
     )
 
 
