@@ -20,6 +20,10 @@ local function key_of(id)
     return prefix .. ':job:' .. id
 end
 
+local function dependencies_of(id)
+    return prefix .. ':job::' .. id .. ':dependencies'  -- with RQ's two colons
+end
+
 local function push(id, queue, at_front)
     redis.call('HSET', key_of(id), 'status', 'queued', 'enqueued_at', stamp)
     redis.call('SADD', prefix .. ':queues', prefix .. ':queue:' .. queue)
@@ -117,7 +121,7 @@ local function fail(id, why)
         'exc_string', packed(why))
     redis.call('ZADD', prefix .. ':failed:' .. f[1], ttl < 0 and '+inf' or now + ttl, id)
     if ttl > 0 then
-        for _, key in ipairs({{job, results, job .. ':history', job .. ':dependencies',
+        for _, key in ipairs({{job, results, job .. ':history', dependencies_of(id),
                 job .. ':dependents'}}) do
             redis.call('EXPIRE', key, ttl)
         end
@@ -152,13 +156,13 @@ local function look_at(id)
     if f[1] ~= 'deferred' then
         return 'elsewhere'
     end
-    for _, other in ipairs(redis.call('SMEMBERS', job .. ':dependencies')) do
+    for _, other in ipairs(redis.call('SMEMBERS', dependencies_of(id))) do
         local status = redis.call('HGET', key_of(other), 'status')
         local means = verdict(status, f[2], f[3])
         if means == 'open' then
             waits = true
         else
-            redis.call('SREM', job .. ':dependencies', other)
+            redis.call('SREM', dependencies_of(id), other)
             redis.call('SREM', key_of(other) .. ':dependents', id)
         end
         if means == 'broken' then
@@ -213,7 +217,7 @@ local function await(id)
     local f = redis.call('HMGET', job, 'dependency_ids', 'origin')
     for _, other in ipairs(f[1] and cjson.decode(f[1]) or {}) do
         if redis.call('EXISTS', key_of(other)) == 1 then
-            redis.call('SADD', job .. ':dependencies', other)
+            redis.call('SADD', dependencies_of(id), other)
             redis.call('SADD', key_of(other) .. ':dependents', id)
             waits = true
         end

@@ -41,7 +41,7 @@ if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
     redis.call('ZREM', KEYS[5], ARGV[1])
     redis.call('ZREM', KEYS[6], ARGV[1])
     redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', ARGV[3])
-    for _, key in ipairs({KEYS[1], KEYS[1] .. ':dependencies'}) do
+    for _, key in ipairs({KEYS[1], dependencies_of(ARGV[1])}) do
         redis.call('EXPIRE', key, ARGV[4])
     end
     -- RQ never drops anything from this registry
@@ -78,7 +78,7 @@ if f[1] and redis.call('ZREM', KEYS[2], ARGV[1]) > 0 then
     if ARGV[4] ~= '' then
         redis.call('HSET', KEYS[1], 'retries_left', ARGV[4])
     end
-    redis.call('DEL', KEYS[1] .. ':dependencies')
+    redis.call('DEL', dependencies_of(ARGV[1]))
     redis.call('PERSIST', KEYS[1])
     redis.call('PERSIST', KEYS[1] .. ':dependents')
     await(ARGV[1])

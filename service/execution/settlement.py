@@ -72,7 +72,7 @@ elseif ARGV[12] == 'gives up place' then
     give_up_place(id)
 end
 
-for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', job .. ':dependencies'}) do
+for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', dependencies_of(id)}) do
     if ARGV[9] == '-1' then
         redis.call('PERSIST', key)
     elseif ARGV[9] ~= '' then
