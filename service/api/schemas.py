@@ -218,7 +218,7 @@ class SubmitOptions(BaseModel):
     )
     at_front: bool = Field(False, description="Put it at the front of its queue.")
     depends_on: str | None = Field(
-        None, description="Ids of jobs to wait for, comma-separated.", max_length=30_000
+        None, description="Ids of jobs to wait for, comma-separated.", max_length=4_000
     )
     on_dependency_failure: Literal["fail", "run"] = Field(
         "fail",

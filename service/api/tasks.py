@@ -14,11 +14,11 @@ from redis.exceptions import RedisError
 from jobs import Task
 from jobs.catalogue import Catalogue
 from service.api.answers import job_location, job_response, json_response, problems
-from service.api.chaining import dependencies, result_parameter
 from service.api.dependencies import BrokerDep, SettingsDep
 from service.api.forms import form_to_json
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
+from service.broker.chaining import check_chaining, listed_ids
 from service.broker.enqueuer import Submission
 from service.broker.status import Status
 from service.errors import (
@@ -118,11 +118,17 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
         broker: BrokerDep,
         settings: SettingsDep,
     ) -> Response:
-        depends_on = dependencies(options)
-        result_as = result_parameter(task, options, depends_on)
+        depends_on = listed_ids(options.depends_on) if options.depends_on is not None else ()
+        check_chaining(
+            task,
+            depends_on,
+            options.on_dependency_failure,
+            options.result_as,
+            delayed=options.delay is not None or options.at is not None,
+        )
         submission = Submission(
             task=task,
-            parameters=await _parameters(request, task, result_as),
+            parameters=await _parameters(request, task, options.result_as),
             queue=_known_queue(options.queue, settings, broker.catalogue),
             timeout=options.timeout,
             result_ttl=options.result_ttl,
@@ -130,7 +136,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             at=_moment(options),
             depends_on=depends_on,
             on_dependency_failure=options.on_dependency_failure,
-            result_as=result_as,
+            result_as=options.result_as,
         )
         job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
         # It is accepted: nothing that happens while its end is waited for may say otherwise.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ import pytest
 import redis
 from rq import Queue
 from rq.job import Dependency, Job
+from starlette.testclient import TestClient
 
+from jobs.catalogue import Catalogue
+from service.api.app import create_app
 from service.broker.connection import connect, connect_async
 from service.broker.enqueuer import Enqueuer, new_job_id
 from service.broker.status import Status
 from service.errors import DependencyUnknown, StatusConflict
 from service.execution.dependents import Dependents
 from service.execution.outcome import Kind
+from service.settings import Settings
 from service.submission import enqueue_arguments, job_of
 from service.waiting import LEFT, MOST_AT_ONCE
 from tests.conftest import ROOT, Start, eventually
@@ -434,3 +439,65 @@ def test_however_many_wait_all_are_looked_at_in_turn(
     for _ in range(20):
         dependents.look()
     assert jobs.status(after) == Status.QUEUED
+
+
+def test_an_end_that_is_told_again_frees_its_dependents_once(
+    jobs: Jobs, hand: ByHand, connection: redis.Redis
+) -> None:
+    root = jobs.submit("echo")
+    after = jobs.submit("echo", depends_on=[root])
+    call = hand.settler.call(hand.ended(hand.claim(), b"1", Kind.RETURNED))
+    assert (call.run(), call.run()) == (1, 0)
+    assert connection.lrange("rq:queue:default", 0, -1) == [after.encode()]
+
+
+# Over HTTP
+
+
+@pytest.fixture
+def all_tasks_api(settings: Settings, all_tasks: Catalogue) -> Iterator[TestClient]:
+    with TestClient(create_app(settings, all_tasks), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def test_a_chain_is_submitted_over_http(
+    all_tasks_api: TestClient, start_all_tasks: Start, jobs: Jobs
+) -> None:
+    api = all_tasks_api
+    first = api.post("/tasks/double", json={"n": 4}).json()
+    answer = api.post(
+        "/tasks/double", params={"depends_on": f"{first['id']}, {first['id']}", "result_as": "n"}
+    )
+    waiting = answer.json()
+    assert (answer.status_code, waiting["status"]) == (202, "waiting")
+    assert (waiting["waiting_for"], waiting["depends_on"]) == ("dependencies", [first["id"]])
+    assert api.get(f"/jobs/{waiting['id']}").json() == waiting
+    assert [job["id"] for job in api.get("/jobs?status=waiting").json()["jobs"]] == [waiting["id"]]
+    start_all_tasks()
+    assert api.get(f"/jobs/{waiting['id']}?wait=30").json()["result"] == 16
+
+
+def test_what_is_submitted_after_a_failure_is_accepted_and_told_as_failed(
+    all_tasks_api: TestClient, hand: ByHand
+) -> None:
+    api = all_tasks_api
+    root = api.post("/tasks/fail_with", data={"message": "x"}).json()["id"]
+    assert hand.fail_one() == root
+    answer = api.post("/tasks/echo", params={"depends_on": root})
+    job = answer.json()
+    assert (answer.status_code, job["status"]) == (202, "failed")
+    assert job["error"]["type"] == "DependencyFailed" and root in job["error"]["message"]
+    refused = api.post(f"/jobs/{job['id']}/retry")
+    assert (refused.status_code, refused.json()["depends_on"]) == (409, root)
+    assert api.post(f"/jobs/{root}/retry").status_code == 202
+    assert api.post(f"/jobs/{job['id']}/retry").json()["status"] == "waiting"
+
+
+def test_limits_are_shown(all_tasks_api: TestClient) -> None:
+    api = all_tasks_api
+    task = api.get("/tasks/one_a_tenant").json()
+    assert (task["concurrency"], task["concurrency_key"]) == (1, "tenant")
+    body = {"folder": "", "tenant": "a"}
+    first, second = (api.post("/tasks/one_a_tenant", json=body).json() for _ in range(2))
+    assert (first["status"], first["waiting_for"]) == ("queued", None)
+    assert (second["status"], second["waiting_for"]) == ("waiting", "concurrency")
