@@ -26,15 +26,22 @@ from rq.worker import DequeueStrategy, WorkerStatus
 
 from jobs.catalogue import Catalogue
 from jobs.errors import TaskError
+from jobs.policy import parse_memory
 from service.broker.connection import connect, redis_url
 from service.errors import PaddockError
 from service.execution.channel import Channel
-from service.execution.claim import EXECUTION_TTL, Claim, Claimer, Suspended
+from service.execution.claim import (
+    EXECUTION_TTL,
+    Claim,
+    Claimer,
+    Suspended,
+    function_path,
+)
 from service.execution.decision import Ended
 from service.execution.doorbell import Doorbell
-from service.execution.handover import give_result
 from service.execution.horse import run_horse
 from service.execution.housekeeping import Housekeeper
+from service.execution.limits import resident_bytes
 from service.execution.registered import HEARTBEAT, LEASE, RegisteredWorker
 from service.execution.scripts import run_together
 from service.execution.settlement import Settler
@@ -42,7 +49,7 @@ from service.execution.stable import Stable
 from service.execution.watch import Watch
 from service.settings import Settings
 
-UPKEEP_INTERVAL = 2.0  # seconds between looks around, for what others left behind
+UPKEEP_INTERVAL = 2.5  # seconds between looks around, for what others left behind
 SUSPENDED_LOOK = 1.0  # seconds between looks whether work may go on
 FIRST_RECONNECT_WAIT = 0.1
 LONGEST_RECONNECT_WAIT = 2.0  # seconds
@@ -65,6 +72,7 @@ class Worker(RegisteredWorker):
             queues, self._settings.shutdown_grace, name=name, connection=connection, **stock
         )
         self._catalogue = catalogue or Catalogue.load(self._settings.tasks)
+        self._most_memory = parse_memory(self._settings.worker_max_memory)
         self._upkeep_due = 0.0
         self._ended: Ended | None = None  # what is still to be recorded
         self._claimer = Claimer(self.connection, self.name, LEASE)
@@ -96,7 +104,9 @@ class Worker(RegisteredWorker):
         completed = 0
         try:
             self.start_scheduler(self._catalogue, burst=burst)
-            while taken := self._next_job(burst, max_idle_time, last=completed == max_jobs):
+            while taken := self._next_job(
+                burst, max_idle_time, last=self._is_spent(completed, max_jobs)
+            ):
                 self.execute_job(*taken)
                 completed += 1
         except StopRequested:
@@ -131,6 +141,17 @@ class Worker(RegisteredWorker):
                 if not self._outlast(error, wait):
                     return None
                 wait = min(wait * 2, LONGEST_RECONNECT_WAIT)
+
+    def _is_spent(self, completed: int, max_jobs: int | None) -> bool:
+        """Whether it is to leave after so many jobs; its supervisor starts a fresh one."""
+        most_jobs = max_jobs or self._settings.worker_max_jobs
+        if most_jobs and completed >= most_jobs:
+            self.log.info("Worker %s: has run its %d jobs", self.name, completed)
+            return True
+        if completed and self._most_memory and (used := resident_bytes()) >= self._most_memory:
+            self.log.info("Worker %s: has grown to %d MiB", self.name, used >> 20)
+            return True
+        return False
 
     def _record_and_claim(self, *, claim: bool) -> Claim | None:
         """Both at once, as far as there is something to record and something may be taken."""
@@ -183,15 +204,13 @@ class Worker(RegisteredWorker):
             self._bell.wait(UPKEEP_INTERVAL)
 
     def _take(self, claimed: Claim) -> tuple[Job, Queue]:
-        job = _restored(claimed, self.connection)
+        job = claimed.job(self.connection)
         execution = Execution(claimed.execution_id, job.id, self.connection, self.name)
         execution._job = job
         self.executions[execution.id] = execution
         self._state = WorkerStatus.BUSY
         self.reorder_queues(reference_queue=claimed.queue)
-        self.log.info(
-            "Worker %s: %s: %s (%s)", self.name, claimed.queue.name, job.description, job.id
-        )
+        self.log.debug("Worker %s: %s begins: %s", self.name, job.id, job.description)
         return job, claimed.queue
 
     # One job
@@ -199,7 +218,7 @@ class Worker(RegisteredWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Have a horse run it, and record how that ended."""
         (execution,) = self.executions.values()
-        task = self._catalogue.at(_function(job))
+        task = self._catalogue.at(function_path(job))
         shared = task is not None and task.policy.isolation == "shared"
         horse = self._stable.give(job, execution.id, shared=shared)
         self._stable.prepare()  # the next one, while this one runs
@@ -217,7 +236,15 @@ class Worker(RegisteredWorker):
         self.orders.forget(job.id)
         self.executions.pop(execution.id, None)
         self._ended = Ended(queue, job, execution, outcome)  # recorded as the next one is taken
-        self.log.info("Worker %s: %s %s", self.name, job.id, outcome.reason)
+        self.log.info(
+            "Worker %s: %s: %s (%s) %s in %.3f s",
+            self.name,
+            queue.name,
+            job.description,
+            job.id,
+            outcome.reason,
+            outcome.usage.wall_seconds,
+        )
 
     def _run_horse(self, channel: Channel) -> NoReturn:
         """In the child."""
@@ -241,27 +268,6 @@ class Worker(RegisteredWorker):
         self._stable.close()
         self._bell.close()
         self.sign_off()
-
-
-def _restored(claimed: Claim, connection: "redis.Redis") -> Job:
-    """The job; one whose record can't be read is a job all the same, and will fail."""
-    job = Job(connection=connection, serializer="json")
-    job._id = claimed.job_id  # as it is: RQ's setter refuses ids that other programs may have used
-    job.origin = claimed.queue.name
-    try:
-        job.restore(claimed.fields)
-        give_result(job, claimed)
-    except Exception as error:  # noqa: BLE001  # anybody may have written anything
-        job.description = f"unreadable: {error}"
-        job.data = b""
-    return job
-
-
-def _function(job: Job) -> str | None:
-    try:
-        return job.func_name
-    except Exception:  # noqa: BLE001  # RQ wraps whatever a serializer raises; the horse will tell
-        return None
 
 
 def main() -> int:

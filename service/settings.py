@@ -10,6 +10,7 @@ from dotenv import find_dotenv, load_dotenv
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from jobs.policy import parse_memory
 from service.errors import SettingsInvalid
 
 PREFIX = "PADDOCK_"
@@ -76,6 +77,14 @@ class Settings(BaseSettings):
     timeout_grace: float = Field(
         5, ge=0, description="Seconds that a job past its timeout gets to clean up."
     )
+    worker_max_jobs: int = Field(
+        0, ge=0, description="Jobs after which a worker makes room for a fresh one; 0 for never."
+    )
+    worker_max_memory: str | None = Field(
+        None,
+        description="Memory of a worker itself, such as `1GiB`, from which on it makes room for a "
+        "fresh one after its job.",
+    )
     smtp_url: SecretStr | None = Field(
         None,
         description="Mail server for the mail tasks, `smtp://user:password@host:587/?starttls=1`; "
@@ -100,6 +109,12 @@ class Settings(BaseSettings):
         schemes = ("redis", "rediss", "unix")
         if value and urlsplit(value.get_secret_value()).scheme not in schemes:
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("worker_max_memory")
+    @classmethod
+    def _an_amount(cls, value: str | None) -> str | None:
+        parse_memory(value)
         return value
 
     @field_validator("api_keys")

@@ -56,7 +56,7 @@ class Program:
         if self.process is None or self.process.poll() is None:
             return None
         status = self.process.returncode
-        if time.monotonic() - self._started > SETTLED:
+        if status == 0 or time.monotonic() - self._started > SETTLED:
             self._pause = FIRST_PAUSE
         self._start_at = time.monotonic() + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)

@@ -1,6 +1,7 @@
 """Messages between a worker and its horse: a JSON header and raw bytes, over a socket pair."""
 
 import json
+import select
 import socket
 import struct
 from typing import Any
@@ -47,6 +48,10 @@ class Channel:
             return False
         self._received += arrived
         return bool(arrived)
+
+    def has_arrived(self) -> bool:
+        """Whether there is something to read, be it the end."""
+        return bool(select.select([self._end], [], [], 0)[0])
 
     def message(self) -> Message | None:
         """A message, if one has arrived whole."""

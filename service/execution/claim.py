@@ -6,6 +6,8 @@ the first queue that has one and records who runs it, so that a job is at every 
 on its queue or in RQ's registry of started jobs, from where `recovery` brings it back.
 """
 
+import json
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ from uuid import uuid4
 
 from redis import Redis
 from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
-from rq.job import JobStatus
+from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.registry import StartedJobRegistry
 from rq.suspension import WORKERS_SUSPENDED
@@ -129,6 +131,10 @@ return false
 )
 
 
+# Which nobody here reads, and RQ takes long to parse.
+_DATES = {b"created_at", b"enqueued_at", b"started_at", b"ended_at", b"last_heartbeat"}
+
+
 class Suspended(Exception):
     """`rq suspend` has told all workers to take no more."""
 
@@ -142,6 +148,33 @@ class Claim:
     execution_id: str
     fields: dict[bytes, bytes]  #: the job's hash, as it was at that moment
     given: bytes  #: the result that it is given, JSON in base64; empty where it asks for none
+
+    def job(self, connection: Redis) -> Job:
+        """As RQ knows it; one whose record can't be read is a job all the same, and will fail."""
+        job = Job(connection=connection, serializer="json")
+        job._id = self.job_id  # as it is: RQ's setter refuses ids that other programs may have used
+        job.origin = self.queue.name
+        try:
+            job.restore({name: self.fields[name] for name in self.fields.keys() - _DATES})
+            self._give_result(job)
+        except Exception as error:  # noqa: BLE001  # anybody may have written anything
+            job.description = f"unreadable: {error}"
+            job.data = b""
+        return job
+
+    def _give_result(self, job: Job) -> None:
+        """Add its dependency's result to its parameters; its task validates it with the rest."""
+        if self.given:
+            name = as_text(self.fields[b"result_as"])
+            job.kwargs = {**job.kwargs, name: json.loads(b64decode(self.given))}
+
+
+def function_path(job: Job) -> str | None:
+    """The dotted path that the job names; None where its data can't be read."""
+    try:
+        return job.func_name
+    except Exception:  # noqa: BLE001  # RQ wraps whatever a serializer raises; the horse will tell
+        return None
 
 
 class Claimer:

@@ -1,10 +1,10 @@
 """Enqueuing what is scheduled: one job for each tick, however many hosts run schedulers.
 
-Each scheduler process asks to lead, once a second. The one that does holds a lock with the number
-of its term; every tick is enqueued by a script that looks whether this lock still stands and the
-tick is still to come, and writes which tick comes next together with the job. So a leader that
-wakes up late can do no harm, one that dies leaves nothing half done, and what nobody was there for
-is seen by the next. The clock is Redis's, the same for all.
+Each scheduler process looks once a second, and where something is due asks to lead. The one that
+does holds a lock with the number of its term; every tick is enqueued by a script that looks whether
+this lock still stands and the tick is still to come, and writes which tick comes next together with
+the job. So a leader that wakes up late can do no harm, one that dies leaves nothing half done, and
+what nobody was there for is seen by the next. The clock is Redis's, the same for all.
 """
 
 import hashlib
@@ -32,8 +32,14 @@ SECOND = timedelta(seconds=1)
 
 # KEYS: leader, terms, next ticks
 # ARGV: this scheduler's name, lock ttl
-# → nothing where another leads, else: the lock's value, now (Unix), then names and due ticks
+# → nothing where nothing is due or another leads, else: the lock's value, now (Unix), and names
+#   with their due ticks
 _LEAD = """
+local now = redis.call('TIME')[1]
+local due = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'WITHSCORES')
+if #due == 0 then
+    return false
+end
 local held = redis.call('GET', KEYS[1])
 if not held then
     held = ARGV[1] .. ' ' .. redis.call('INCR', KEYS[2])
@@ -41,8 +47,7 @@ elseif string.sub(held, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then
     return false
 end
 redis.call('SET', KEYS[1], held, 'EX', ARGV[2])
-local now = redis.call('TIME')[1]
-return {held, now, redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'WITHSCORES')}
+return {held, now, due}
 """
 
 # KEYS: leader, definitions, next ticks, last ticks, then those of `enqueue` where there is a job
@@ -121,7 +126,7 @@ class Ticker:
             release_lock(self._connection, LEADER, self._lock)
 
     def _lead(self) -> tuple[datetime, list[tuple[str, datetime]]]:
-        """Redis's time, and what is due; nothing where another leads."""
+        """Redis's time, and what is due; nothing where there is nothing, or another leads."""
         answer = self._lead_script(keys=[LEADER, TERMS, NEXT], args=[self._name, LEADER_TTL])
         if answer is None:
             return datetime.now(UTC), []

@@ -4,14 +4,13 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from service.execution.channel import Channel
 from service.execution.horse import CANCEL_SIGNAL, read_outcome
-from service.execution.limits import die_with_parent
+from service.execution.limits import die_with_parent, peak_bytes
 from service.execution.outcome import Kind, Outcome, Usage
 
 _FAREWELL = 1.0  # seconds between closing its channel and being gone
@@ -113,8 +112,7 @@ class Harness:
         if self._ended is None:
             return Usage(self.age, 0.0, 0)
         used = self._ended[1]
-        unit = 1 if sys.platform == "darwin" else 1024
-        return Usage(self.age, used.ru_utime + used.ru_stime, used.ru_maxrss * unit)
+        return Usage(self.age, used.ru_utime + used.ru_stime, peak_bytes(used.ru_maxrss))
 
     def ending(self) -> Outcome:
         """The outcome of a job whose horse went without a word."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from jobs.policy import Policy
 
+# Looked up here, so that a horse does not pay for it.
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CPU_GRACE = 5  # seconds of CPU time past the limit until the kernel kills
 
@@ -24,8 +26,8 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
     Else the horse of a killed worker would go on, beside the execution that replaces it. Where
     the system can't do this (macOS), that may happen.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, int(number))
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
 
@@ -40,6 +42,20 @@ def apply_limits(policy: Policy) -> None:
         used = int(usage.ru_utime + usage.ru_stime)
         soft = used + policy.cpu_seconds
         resource.setrlimit(resource.RLIMIT_CPU, (soft, soft + _CPU_GRACE))
+
+
+def resident_bytes() -> int:
+    """The memory that this process holds; where the system doesn't tell, its most so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return pages * resource.getpagesize()
+
+
+def peak_bytes(maxrss: int) -> int:
+    """What the system calls `ru_maxrss`, in bytes: Linux counts it in KiB."""
+    return maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _limit_memory(limit: int) -> None:

@@ -26,6 +26,7 @@ from service.execution.scheduler import Scheduler
 
 HEARTBEAT = 3  # seconds between a worker's signs of life
 SOCKET_TIMEOUT = 2  # seconds until a Redis that does not answer is taken for away
+REGISTER_INTERVAL = 20  # seconds between entries in the lists of workers, which others tidy
 LEASE = 10  # seconds without one until its jobs are given to others
 
 
@@ -47,6 +48,7 @@ class RegisteredWorker(RQWorker):
     ) -> None:
         self.orders = Orders()
         self._shutdown_grace = shutdown_grace
+        self._registers_from = 0.0  # monotonic time of the next entry in RQ's lists
         self._interruptible = False  # whether SIGTERM may leave what is going on: it waits only
         listed: list[Any] = [queues] if isinstance(queues, str | Queue) else list(queues)
         names = [queue.name if isinstance(queue, Queue) else queue for queue in listed]
@@ -68,12 +70,15 @@ class RegisteredWorker(RQWorker):
         with (
             contextlib.nullcontext(pipeline)
             if pipeline is not None
-            else self.connection.pipeline() as pipe
+            else self.connection.pipeline(transaction=False) as pipe
         ):
             pipe.hset(self.key, mapping={**self.serialize(), "state": self._state})
             pipe.expire(self.key, LEASE)
-            pipe.expire(self.executions_key, EXECUTION_TTL)
-            register(self, pipe)
+            if self.executions:
+                pipe.expire(self.executions_key, EXECUTION_TTL)
+            if time.monotonic() >= self._registers_from:
+                register(self, pipe)
+                self._registers_from = time.monotonic() + REGISTER_INTERVAL
             if pipeline is None:
                 pipe.execute()
 

@@ -25,11 +25,13 @@ from service.settings import Settings
 from service.waiting import WAITING
 
 REGISTER_INTERVAL = 20  # seconds between signs of life; RQ forgets it after 61
+RENEW_INTERVAL = 5  # seconds between renewals of its lock
 LOCK_TTL = 15  # seconds until another host's scheduler takes over from one that died
 MOST_AT_ONCE = 500  # jobs moved by one script run, during which Redis serves nobody else
 
 # KEYS: scheduler lock, scheduled registry, queue, for each queue
-# ARGV: this scheduler's name, lock ttl, now (Unix), now (RQ's text), most jobs
+# ARGV: this scheduler's name, lock ttl, now (Unix), now (RQ's text), most jobs, whether to renew a
+#       lock that it holds ('1' | '0')
 _MOVE = (
     WAITING
     + """
@@ -38,7 +40,9 @@ now, stamp = tonumber(ARGV[3]), ARGV[4]
 for i = 1, #KEYS, 3 do
     local holder = redis.call('GET', KEYS[i])
     if not holder or holder == name then
-        redis.call('SET', KEYS[i], name, 'EX', ARGV[2])
+        if not holder or ARGV[6] == '1' then
+            redis.call('SET', KEYS[i], name, 'EX', ARGV[2])
+        end
         for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i + 1], 0, ARGV[3],
                 'LIMIT', 0, ARGV[5])) do
             redis.call('ZREM', KEYS[i + 1], id)
@@ -65,6 +69,7 @@ class Scheduler(RQScheduler):
         )
         self._catalogue = catalogue  #: what PADDOCK_TASKS names, where it is not given
         self._parent = os.getpid()
+        self._renews_from = 0.0  # monotonic time
 
     @property
     def is_alive(self) -> bool:
@@ -119,6 +124,7 @@ class Scheduler(RQScheduler):
                 queue.key,
             )
         ]
+        renews = time.monotonic() >= self._renews_from
         move(
             keys=keys,
             args=[
@@ -127,8 +133,11 @@ class Scheduler(RQScheduler):
                 current_timestamp(),
                 utcformat(now()),
                 MOST_AT_ONCE,
+                int(renews),
             ],
         )
+        if renews:
+            self._renews_from = time.monotonic() + RENEW_INTERVAL
 
     def _give_up(self, ticker: Ticker) -> None:
         try:

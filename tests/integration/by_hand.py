@@ -3,7 +3,6 @@
 from rq import Queue
 from rq.executions import Execution
 
-import worker
 from service.execution.claim import Claim, Claimer
 from service.execution.decision import Ended
 from service.execution.outcome import Kind, Outcome, Usage
@@ -23,7 +22,7 @@ class ByHand:
         return self.claimer.claim(self.queues)
 
     def ended(self, claim: Claim, body: bytes, kind: Kind, may_retry: bool = False) -> Ended:
-        job = worker._restored(claim, self.connection)
+        job = claim.job(self.connection)
         execution = Execution(claim.execution_id, job.id, self.connection, "by-hand")
         outcome = Outcome(kind, Usage(0.0, 0.0, 0), kind.value, body, may_retry)
         return Ended(claim.queue, job, execution, outcome)

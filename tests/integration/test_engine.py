@@ -277,6 +277,10 @@ def test_a_second_signal_puts_it_back_at_once(
 # Redis away
 
 
+# Longer than the job runs, and than a worker's lease
+AWAY = float(os.environ.get("PADDOCK_AWAY_SECONDS", "15"))
+
+
 def test_a_job_that_ends_while_redis_is_away_is_recorded_when_it_is_back(
     start: Start, tmp_path: Path
 ) -> None:
@@ -297,7 +301,7 @@ def test_a_job_that_ends_while_redis_is_away_is_recorded_when_it_is_back(
             job_id = submit(api, "append_line", path=str(runs), line="run", seconds=3)
             eventually(runs.exists)
             server.kill()
-            time.sleep(15)  # longer than the job runs, and than a worker's lease
+            time.sleep(AWAY)
             server.start()
             job = show(api, job_id, wait=30)
             assert (job["status"], job["attempts"]) == ("finished", 1)
@@ -306,3 +310,32 @@ def test_a_job_that_ends_while_redis_is_away_is_recorded_when_it_is_back(
             assert worker.poll() is None and idle.poll() is None
         server.client.close()
         server.kill()
+
+
+# Recycling
+
+
+@pytest.mark.parametrize(
+    "setting", [{"PADDOCK_WORKER_MAX_JOBS": "2"}, {"PADDOCK_WORKER_MAX_MEMORY": "8MiB"}]
+)
+def test_a_worker_that_is_spent_makes_room_and_a_fresh_one_goes_on(
+    api: TestClient, start: Start, redis_url: str, tmp_path: Path, setting: dict[str, str]
+) -> None:
+    settings = Settings(redis_url=redis_url, data_dir=tmp_path, tasks=ENGINE_TASKS, workers=1)
+    paddock = str(Path(sys.executable).with_name("paddock"))
+    start(paddock, "work", **settings.environment() | setting)
+    seen = set[str]()
+    for _ in range(4):
+        job = show(api, submit(api, "echo", value=1), wait=20)
+        assert job["status"] == "finished"
+        seen.add(job["worker"])
+    assert len(seen) == (2 if "PADDOCK_WORKER_MAX_JOBS" in setting else 4)
+
+
+def test_a_worker_that_leaves_by_itself_leaves_well(
+    api: TestClient, start_worker: Start, connection: redis.Redis
+) -> None:
+    worker = start_worker(PADDOCK_WORKER_MAX_JOBS="1")
+    assert show(api, submit(api, "echo", value=1), wait=20)["status"] == "finished"
+    assert worker.wait(20) == 0
+    assert connection.smembers("rq:workers") == set()

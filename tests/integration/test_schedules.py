@@ -547,7 +547,7 @@ def test_after_a_restart_of_everything_missed_ticks_are_dealt_with_as_was_wished
         post(api, name=missed, cron=f"{half_past} * * * *", missed=missed)
     begun = datetime.fromisoformat(api.get("/schedules/all").json()["next_at"])
     worker = start_worker()
-    eventually(lambda: leader(connection))
+    eventually(lambda: connection.keys("rq:scheduler:*"))
     worker.terminate()
     worker.wait(30)
     for missed in expected:
