@@ -61,6 +61,27 @@ local function wait_for_place(id, limit, most)
     fill(limit)
 end
 
+-- Whether a job that is on a queue may run. One that another program put there without a place gets
+-- one that is free, or has to wait.
+local function has_place(id, limit, most)
+    if not limit or limit == '' or not most then
+        return true
+    end
+    local base = prefix .. ':rl:' .. limit
+    if redis.call('ZSCORE', base .. ':allowed', id) then
+        return true
+    end
+    if redis.call('ZCARD', base .. ':rate_limited') == 0
+            and redis.call('ZCARD', base .. ':allowed') < tonumber(most) then
+        redis.call('SADD', prefix .. ':rl-keys', limit)
+        redis.call('HSET', base, 'concurrency', most)
+        redis.call('ZADD', base .. ':allowed', now, id)
+        return true
+    end
+    wait_for_place(id, limit, most)
+    return false
+end
+
 -- It holds no place any more, and waits for none.
 local function give_up_place(id)
     local limit = redis.call('HGET', key_of(id), 'rate_limit_key')

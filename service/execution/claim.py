@@ -65,11 +65,6 @@ local function given_to(job)
     return f[1] and result_of(cjson.decode(f[2])[1]) or ''
 end
 
-local function has_place(id, limit)
-    return not limit or limit == '' or redis.call('ZSCORE', prefix .. ':rl:' .. limit .. ':allowed',
-        id)
-end
-
 local function taken_before()
     for _, key in ipairs(redis.call('SMEMBERS', ARGV[6])) do
         local id, its_execution = string.match(key, '^(.*):([^:]*)$')
@@ -89,6 +84,7 @@ end
 if redis.call('EXISTS', ARGV[8]) == 1 then
     return 'suspended'
 end
+local held = 0
 for i = 1, #KEYS, 2 do
     local id = redis.call('LPOP', KEYS[i])
     while id do
@@ -99,8 +95,11 @@ for i = 1, #KEYS, 2 do
         local done = f[1] == 'started' or f[1] == 'finished' or f[1] == 'canceled'
         if redis.call('EXISTS', job) == 0 or done then
             -- dropped
-        elseif not has_place(id, f[2]) then
-            wait_for_place(id, f[2], f[3])
+        elseif not has_place(id, f[2], f[3]) then
+            held = held + 1
+            if held == 5000 then
+                return false  -- the next claim goes on; others want to be served as well
+            end
         elseif f[4] and given == '' then
             fail(id, 'ResultGone: the result of the job that this one depends on, which it was to '
                 .. 'be given, has expired or was deleted')

@@ -253,6 +253,22 @@ def test_one_that_another_program_put_on_the_queue_waits_for_its_place(
     assert jobs.status(second) == Status.WAITING
 
 
+def test_many_that_were_put_on_the_queue_without_places_run_in_order(
+    jobs: Jobs, hand: ByHand, connection: redis.Redis
+) -> None:
+    ids = jobs.submit_many("two_at_once", [{"folder": ""} for _ in range(8)])
+    connection.delete("rq:queue:default", *connection.keys("rq:rl*"))
+    for job_id in ids:
+        connection.hset(f"rq:job:{job_id}", "status", "queued")
+        hand.queues[0].push_job_id(job_id)
+    first, second = hand.claim(), hand.claim()
+    assert ([first.job_id, second.job_id], hand.claim()) == (ids[:2], None)
+    assert places(connection, "two_at_once") == (2, 6)
+    assert hand.settle(first)
+    assert hand.settle(second)
+    assert [hand.run_one() for _ in range(7)] == [*ids[2:], None]
+
+
 def test_rqs_own_limited_jobs_and_ours_share_their_limit(
     jobs: Jobs, hand: ByHand, connection: redis.Redis
 ) -> None:
