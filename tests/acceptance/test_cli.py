@@ -81,7 +81,7 @@ def test_a_chain_is_submitted_from_a_shell(run: Run, work: "subprocess.Popen[str
         *("--wait", "--json"),
     )
     job = document(chained)
-    assert (chained.returncode, job["result"], job["depends_on"]) == (0, 21, [first["id"]])
+    assert (chained.returncode, job["result"], job["depends_on"]) == (0, "21", [first["id"]])
     assert f"depends on  {first['id']}" in run("status", job["id"]).stdout
 
 
