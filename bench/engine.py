@@ -8,6 +8,7 @@ the workers are idle; the clock runs from then until the last job is on record a
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import sys
@@ -74,7 +75,11 @@ def contenders() -> dict[str, Contender]:
         "RQ worker": lambda url, client, n: rq_rates(url, client, n, stock(url), "bench.plain.{}"),
         "Celery prefork": lambda url, client, n: celery_rates(url, client, n, []),
         "Celery, a process a job": lambda url, client, n: celery_rates(
-            url, client, n, ["--max-tasks-per-child", "1"]
+            url,
+            client,
+            n,
+            ["--max-tasks-per-child", "1"],
+            0.1,  # it takes very long
         ),
         "ProcessPoolExecutor": lambda _url, _client, n: pool_rates(n),
         "Paddock": lambda url, client, n: rq_rates(url, client, n, ours(), "bench.loads.{}.run"),
@@ -138,9 +143,9 @@ def rq_rate(client: "redis.Redis", path: str, count: int) -> float:
 
 
 def celery_rates(
-    url: str, client: "redis.Redis", workers: int, options: list[str]
+    url: str, client: "redis.Redis", workers: int, options: list[str], share: float = 1
 ) -> dict[str, float]:
-    """Of one Celery worker with so many processes."""
+    """Of one Celery worker with so many processes, from this share of the jobs."""
     client.flushall()
     os.environ["BENCH_REDIS"] = celery_url(url)
     from bench import celery_app  # it reads the address when it is imported
@@ -150,7 +155,9 @@ def celery_rates(
     with processes(1, command, environment(url)):
         celery_app.noop.delay().get(timeout=60)
         return {
-            load: celery_rate(client, celery_app.app, getattr(celery_app, load), count * workers)
+            load: celery_rate(
+                client, celery_app.app, getattr(celery_app, load), round(count * workers * share)
+            )
             for load, count in LOADS.items()
         }
 
@@ -177,7 +184,8 @@ def pool_rates(workers: int) -> dict[str, float]:
     """Of the standard library's pool, which keeps nothing."""
     from bench import plain
 
-    with ProcessPoolExecutor(workers) as pool:
+    # Spawned: the others' clients have left threads in this process, which must not be forked.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         pool.submit(plain.noop).result()
         rates = {}
         for load, count in LOADS.items():
