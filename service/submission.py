@@ -45,7 +45,8 @@ local function enqueue(key, arg)
                 return 0, 'unknown ' .. other
             end
         end
-        now, stamp = tonumber(redis.call('TIME')[1]), f[1]
+        local time = redis.call('TIME')
+        now, stamp = time[1] + time[2] / 1000000, f[1]  -- first come, first served
         await(ARGV[arg])
         return 1, redis.call('HGET', KEYS[key], 'status')
     elseif ARGV[arg + 1] == 'ZADD' then
