@@ -48,6 +48,7 @@ from service.execution.settlement import Settler
 from service.execution.stable import Stable
 from service.execution.watch import Watch
 from service.settings import Settings
+from service.webhooks.delivery import deliver_webhook
 
 UPKEEP_INTERVAL = 2.5  # seconds between looks around, for what others left behind
 SUSPENDED_LOOK = 1.0  # seconds between looks whether work may go on
@@ -71,7 +72,8 @@ class Worker(RegisteredWorker):
         super().__init__(
             queues, self._settings.shutdown_grace, name=name, connection=connection, **stock
         )
-        self._catalogue = catalogue or Catalogue.load(self._settings.tasks)
+        listed = catalogue or Catalogue.load(self._settings.tasks)
+        self._catalogue = Catalogue(listed, unlisted=[deliver_webhook])
         self._most_memory = parse_memory(self._settings.worker_max_memory)
         self._upkeep_due = 0.0
         self._ended: Ended | None = None  # what is still to be recorded

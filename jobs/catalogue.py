@@ -12,9 +12,14 @@ from jobs.errors import DeclarationError, UnknownTask
 
 
 class Catalogue:
-    """Task name → task. Reads like a mapping; `load` is how one is made."""
+    """Task name → task. Reads like a mapping; `load` is how one is made.
 
-    def __init__(self, tasks: Iterable[Task[..., Any]]) -> None:
+    Those of `unlisted` are run where a job names them, but can't be submitted.
+    """
+
+    def __init__(
+        self, tasks: Iterable[Task[..., Any]], unlisted: Iterable[Task[..., Any]] = ()
+    ) -> None:
         self._by_name: dict[str, Task[..., Any]] = {}
         for task in tasks:
             first = self._by_name.setdefault(task.name, task)
@@ -26,6 +31,7 @@ class Catalogue:
         # The bare function's path too: that is what `Queue.enqueue(function)` elsewhere writes.
         self._by_path = {task.path: task for task in self}
         self._by_path |= {task.path.removesuffix(".run"): task for task in self}
+        self._by_path |= {task.path: task for task in unlisted}
 
     @classmethod
     def load(cls, modules: Iterable[str]) -> "Catalogue":

@@ -115,6 +115,7 @@ class Policy:
     isolation: Literal["process", "shared"] = "process"
     concurrency: int | None = None  #: jobs that may run at once, of those that share a key
     concurrency_key: ConcurrencyKey | None = None
+    webhook: str | None = None  #: URL that is told how each job ended
 
     def __post_init__(self) -> None:
         if not self.queue or any(character in self.queue for character in ", \t\n/"):
@@ -139,6 +140,8 @@ class Policy:
             raise ValueError(
                 "concurrency_key needs a concurrency=…, the jobs that share it at once"
             )
+        if self.webhook is not None and not self.webhook.startswith(("https://", "http://")):
+            raise ValueError(f"webhook={self.webhook!r}: a URL, https://… or http://…")
 
     @property
     def most_crashes(self) -> int:

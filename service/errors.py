@@ -162,6 +162,18 @@ class DependencyUnknown(OptionsInvalid):
         super().__init__(f"depends_on: {told} Nothing was accepted.", errors=[fault], job=job_id)
 
 
+class WebhooksOff(Problem):
+    """Nothing could be signed, and a receiver should believe nothing else."""
+
+    status, slug, title = HTTPStatus.CONFLICT, "webhooks-off", "Webhooks are not set up"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Set PADDOCK_WEBHOOK_SECRET, for this service and its workers, to have webhooks "
+            "signed; docs/webhooks.md tells how."
+        )
+
+
 class RedisAway(Problem):
     """Redis can't be reached, or does not take writes: nothing was accepted."""
 

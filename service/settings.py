@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobs.policy import parse_memory
 from service.errors import SettingsInvalid
+from service.webhooks.addresses import Allowed
+from service.webhooks.signature import key_of
 
 PREFIX = "PADDOCK_"
 Listed = Annotated[tuple[str, ...], NoDecode]  # comma-separated in the environment
@@ -90,13 +92,29 @@ class Settings(BaseSettings):
         description="Mail server for the mail tasks, `smtp://user:password@host:587/?starttls=1`; "
         "without it mails are written to `outbox` in the data folder.",
     )
+    webhook_secret: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="Secrets that webhooks are signed with, `whsec_<base64>`, comma-separated; "
+        "without one there are no webhooks.",
+    )
+    webhook_allow: Listed = Field(
+        (),
+        description="Hosts, addresses and networks (`10.1.0.0/16`) inside your network that "
+        "webhooks may go to, comma-separated; public ones always may.",
+    )
 
-    @field_validator("queues", "tasks", "api_keys", "allowed_hosts", mode="before")
+    @field_validator("queues", "tasks", "api_keys", "allowed_hosts", "webhook_allow", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("webhook_secret", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: Any) -> Any:
+        # Standard Webhooks lists them with spaces
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
     @field_validator("data_dir")
     @classmethod
@@ -122,6 +140,19 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(key.get_secret_value()) < 16 for key in value):
             raise ValueError("each key needs at least 16 characters; try `openssl rand -hex 16`")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _able_to_sign(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            key_of(secret.get_secret_value())
+        return value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Allowed.parse(value)
         return value
 
     @model_validator(mode="after")

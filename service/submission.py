@@ -4,6 +4,7 @@ It stands between the broker, which enqueues what callers submit, and the execut
 enqueues what is scheduled. Neither may import the other, and both must write the same.
 """
 
+import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -75,6 +76,7 @@ class Submission:
     depends_on: tuple[str, ...] = ()  #: ids of jobs that have to end before it is queued
     on_dependency_failure: Literal["fail", "run"] = "fail"  #: what it does if one does not finish
     result_as: str | None = None  #: the parameter that gets the only dependency's result
+    webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
 
     @property
     def due(self) -> datetime | None:
@@ -132,12 +134,15 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
         command, moment = "ZADD", int(submission.due.timestamp())
     elif _waits(job):
         command = "WAIT"
-    # In RQ's hash of the job, for the scripts that move it.
-    ours: dict[str, Any] = {"max_crashes": submission.task.policy.most_crashes}
+    policy = submission.task.policy
+    # In RQ's hash of the job, for the scripts that move it and record its end.
+    ours: dict[str, Any] = {"max_crashes": policy.most_crashes}
     if submission.depends_on:
         ours["on_dependency_failure"] = submission.on_dependency_failure
     if submission.result_as:
         ours["result_as"] = submission.result_as
+    if url := submission.webhook or policy.webhook:
+        ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
     fields = [part for entry in (job.to_dict() | ours).items() for part in entry]
     keys = [job.key, queue.key, Queue.redis_queues_keys, ScheduledJobRegistry(queue=queue).key]
     return keys, [job.id, command, moment, *fields]

@@ -9,6 +9,8 @@ the one script that moves the job itself; what a stock worker leaves is seen by 
 
 from rq.defaults import DEFAULT_FAILURE_TTL, RQ_KEY_PREFIX
 
+from service.webhooks.notice import NOTIFY
+
 LEFT = "paddock:ended"  # ids of ended jobs with more dependents than one script looks at
 MOST_AT_ONCE = 500  # dependents looked at by one script, during which Redis serves nobody else
 
@@ -147,6 +149,7 @@ local function fail(id, why)
             redis.call('EXPIRE', key, ttl)
         end
     end
+    notify_of_failure(id, stamp, why)
 end
 """
 
@@ -252,4 +255,4 @@ local function await(id)
 end
 """
 
-WAITING = _BASICS + _LIMITS + _FAILING + _DEPENDENCIES
+WAITING = NOTIFY + _BASICS + _LIMITS + _FAILING + _DEPENDENCIES

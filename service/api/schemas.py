@@ -229,6 +229,11 @@ class SubmitOptions(BaseModel):
         description="The parameter that is given the result of the (one) job in `depends_on`; "
         "left out of the body.",
     )
+    webhook: str | None = Field(
+        None,
+        description="URL that gets a signed POST when the job has ended, however it did.",
+        examples=["https://example.com/hooks/paddock"],
+    )
     wait: Wait = None
 
 

@@ -18,6 +18,7 @@ from service.api.dependencies import BrokerDep, SettingsDep
 from service.api.forms import form_to_json
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
+from service.api.webhooks import accepted_webhook
 from service.broker.chaining import check_chaining, listed_ids
 from service.broker.enqueuer import Submission
 from service.broker.status import Status
@@ -96,6 +97,7 @@ def _add_submit_route(router: APIRouter, task: Task[..., Any], body: dict[str, A
             **problems(
                 s400="The body can't be read.",
                 s404="No such queue.",
+                s409="Webhooks are not set up.",
                 s413="The body is too large.",
                 s415="Neither JSON nor a form.",
                 s422="The parameters or options are not valid.",
@@ -137,6 +139,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             depends_on=depends_on,
             on_dependency_failure=options.on_dependency_failure,
             result_as=options.result_as,
+            webhook=accepted_webhook(options.webhook, settings),
         )
         job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
         # It is accepted: nothing that happens while its end is waited for may say otherwise.

@@ -47,6 +47,7 @@ if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
     -- RQ never drops anything from this registry
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2] - ARGV[4])
     redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
+    notify(ARGV[1], 'canceled', stamp)
     over(ARGV[1])
     return 'canceled by this call'
 end

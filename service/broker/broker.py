@@ -20,6 +20,7 @@ from service.broker.records import JobReader, JobRecord
 from service.broker.status import status_of
 from service.errors import JobNotFound
 from service.settings import Settings
+from service.webhooks.delivery import deliver_webhook
 
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks at a job that is waited for
 
@@ -42,7 +43,7 @@ class Broker:
         """Make the clients; they connect when first used."""
         url = redis_url(settings)
         client, async_client = connect(url), connect_async(url)
-        reader = JobReader(client, catalogue)
+        reader = JobReader(client, Catalogue(catalogue, unlisted=[deliver_webhook]))
         return cls(
             client=client,
             async_client=async_client,

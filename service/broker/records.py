@@ -13,8 +13,8 @@ from rq.results import Result
 from rq.utils import as_text
 
 from jobs.catalogue import Catalogue
-from service.broker.failure import Failure, read_failure
 from service.broker.status import Status, status_of
+from service.failure import Failure, read_failure
 
 
 @dataclass(frozen=True, slots=True)

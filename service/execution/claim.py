@@ -138,6 +138,12 @@ class Suspended(Exception):
     """`rq suspend` has told all workers to take no more."""
 
 
+class ClaimedJob(Job):
+    """RQ's, and what its hash holds of ours."""
+
+    has_webhook = False
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A job that this worker, and nobody else, is to run."""
@@ -148,9 +154,10 @@ class Claim:
     fields: dict[bytes, bytes]  #: the job's hash, as it was at that moment
     given: bytes  #: the result that it is given, JSON in base64; empty where it asks for none
 
-    def job(self, connection: Redis) -> Job:
+    def job(self, connection: Redis) -> ClaimedJob:
         """As RQ knows it; one whose record can't be read is a job all the same, and will fail."""
-        job = Job(connection=connection, serializer="json")
+        job = ClaimedJob(connection=connection, serializer="json")
+        job.has_webhook = b"webhook" in self.fields
         job._id = self.job_id  # as it is: RQ's setter refuses ids that other programs may have used
         job.origin = self.queue.name
         try:

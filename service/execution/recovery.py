@@ -39,6 +39,7 @@ local function cancel(id, job)
     for _, key in ipairs({job, job .. ':history'}) do
         redis.call('EXPIRE', key, ARGV[5])
     end
+    notify(id, 'canceled', stamp)
 end
 
 local back, poison = {}, {}
@@ -119,6 +120,7 @@ class Recovery:
                 DEFAULT_FAILURE_TTL,
                 entry,
                 record,
+                _WHY,
             ],
         )
 

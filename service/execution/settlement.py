@@ -9,21 +9,25 @@ from datetime import datetime
 from typing import Any
 
 from redis import Redis
+from rq.job import JobStatus
 from rq.registry import StartedJobRegistry
 from rq.results import Result
 from rq.utils import now, utcformat
 
-from service.execution.decision import Ended, decide
+from service.execution.claim import ClaimedJob
+from service.execution.decision import Decision, Ended, decide
 from service.execution.outcome import Kind
 from service.execution.recovery import Recovery, released
 from service.execution.scripts import ScriptCall
 from service.waiting import WAITING
+from service.webhooks.notice import NOTHING, told_error, told_result
 
 # KEYS: started registry, job, queue, results, registry to file it in
 # ARGV: now (Unix), job id, execution id, worker, counter of the worker ('' for none), wall seconds,
 #       score in the registry ('' for none), push ('LPUSH' | 'RPUSH' | ''), ttl (seconds, -1 for
 #       ever, '' as it is), record of the execution, now (RQ's text), what follows for others
-#       ('over' | 'gives up place' | ''), number of result fields, result fields…, job fields…
+#       ('over' | 'gives up place' | ''), number of result fields, status that a webhook tells (''
+#       for none), what else it tells, result fields…, job fields…
 # → 0 where the execution no longer holds the job, else 1
 _SETTLE = (
     WAITING
@@ -52,9 +56,9 @@ local results = tonumber(ARGV[13])
 if redis.call('EXISTS', job) == 0 then
     return 1  -- deleted while it ran
 end
-redis.call('HSET', job, unpack(ARGV, 14 + results))
+redis.call('HSET', job, unpack(ARGV, 16 + results))
 if results > 0 then
-    redis.call('XADD', KEYS[4], 'MAXLEN', 10, '*', unpack(ARGV, 14, 13 + results))
+    redis.call('XADD', KEYS[4], 'MAXLEN', 10, '*', unpack(ARGV, 16, 15 + results))
 end
 if ARGV[7] ~= '' then
     redis.call('ZADD', KEYS[5], ARGV[7], id)
@@ -65,6 +69,9 @@ if ARGV[8] ~= '' then
 end
 redis.call('RPUSH', record, ARGV[10])
 redis.call('LTRIM', record, -50, -1)
+if ARGV[14] ~= '' then
+    notify(id, ARGV[14], ARGV[11], ARGV[15])
+end
 
 if ARGV[12] == 'over' then
     over(id)
@@ -129,6 +136,7 @@ class Settler:
                 utcformat(moment),
                 decision.follows,
                 len(result),
+                *_told(ended, decision),
                 *result,
                 *fields,
             ],
@@ -151,3 +159,18 @@ class Settler:
                 **ended.outcome.record(),
             }
         )
+
+
+def _told(ended: Ended, decision: Decision) -> tuple[str, str]:
+    """Status, and what else a webhook tells; nothing where the job has none, or is to run again."""
+    if not isinstance(ended.job, ClaimedJob) or not ended.job.has_webhook:
+        return "", ""
+    match decision.fields["status"]:
+        case JobStatus.FINISHED:
+            return JobStatus.FINISHED.value, told_result(ended.job.id, ended.outcome.body)
+        case JobStatus.FAILED:
+            return JobStatus.FAILED.value, told_error(ended.outcome.body.decode())
+        case JobStatus.CANCELED:
+            return JobStatus.CANCELED.value, NOTHING
+        case _:
+            return "", ""

@@ -19,10 +19,8 @@ from service.settings import Settings
 from tests.conftest import PATIENCE, TASKS, Start, eventually
 
 ALL_TASKS = (*TASKS, "tests.sample_worker_tasks", "tests.sample_waiting_tasks")
-
-
 OPTIONS = (
-    *("queue", "timeout", "at_front", "result_ttl"),
+    *("queue", "timeout", "at_front", "result_ttl", "webhook"),
     *("depends_on", "on_dependency_failure", "result_as"),
 )
 

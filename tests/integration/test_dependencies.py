@@ -451,6 +451,17 @@ def test_an_end_that_is_told_again_frees_its_dependents_once(
     assert connection.lrange("rq:queue:default", 0, -1) == [after.encode()]
 
 
+def test_a_webhook_is_told_of_a_job_that_fails_for_its_dependency(
+    jobs: Jobs, hand: ByHand, connection: redis.Redis
+) -> None:
+    root = jobs.submit("echo")
+    after = jobs.submit("echo", depends_on=[root], webhook="https://example.com/")
+    assert hand.fail_one() == root
+    delivery = Job.fetch(f"{after}-webhook-1", connection=connection, serializer="json")
+    assert '"type":"DependencyFailed"' in delivery.kwargs["event"]
+    assert root in delivery.kwargs["event"]
+
+
 # Over HTTP
 
 

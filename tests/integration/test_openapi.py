@@ -106,7 +106,8 @@ def test_every_route_documents_its_problems(
         expected |= {"404"}
     if "requestBody" in operation:
         expected |= {"400", "404", "413", "415"}
-    if path.endswith(("/cancel", "/retry", "/result")) or method == "delete":
+    submits = method == "post" and path.startswith("/tasks/")  # and webhooks may not be set up
+    if path.endswith(("/cancel", "/retry", "/result")) or method == "delete" or submits:
         expected |= {"409"}
     if (method, path) == ("post", "/schedules"):  # an unknown task is a field that does not fit
         expected = expected - {"404"} | {"409", "422"}

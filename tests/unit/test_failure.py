@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from rq.timeouts import JobTimeoutException
 
-from service.broker.failure import read_failure
 from service.execution.recovery import _WHY
+from service.failure import read_failure
 
 
 class Refused(Exception):

@@ -20,7 +20,8 @@ FORBIDDEN = {
     "service/errors.py": ["service.settings", "service.api", "service.broker", "fastapi", "rq"],
     # What broker and execution share, since neither may import the other.
     "service/submission.py": ["service.api", "service.broker", "service.execution", "fastapi"],
-    "service/waiting.py": ["service.api", "service.broker", "service.execution", "jobs", "fastapi"],
+    "service/waiting.py": ["service.api", "service.broker", "service.execution", "fastapi"],
+    "service/webhooks": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/schedule_store.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/supervisor.py": ["service.api", "service.broker", "rq", "redis", "fastapi"],
     "worker.py": ["service.api", "service.cli", "fastapi", "starlette"],
@@ -32,6 +33,7 @@ KNOW_RQ = (
     "service/execution",
     "service/submission.py",
     "service/waiting.py",
+    "service/webhooks/notice.py",
     "service/api/dashboard",
     "worker.py",
 )

@@ -72,6 +72,7 @@ def test_the_type_of_the_error_decides(retry: Retry, error: BaseException, again
         lambda: Policy(memory=2**20),
         lambda: Policy(cpu_seconds=0),
         lambda: Policy(isolation="none"),
+        lambda: Policy(webhook="example.com/hook"),
         lambda: Policy(isolation="shared", memory=2**30),
     ],
 )

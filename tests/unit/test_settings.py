@@ -59,6 +59,7 @@ def test_settings_never_change() -> None:
         ("PADDOCK_API_KEYS", "short", "PADDOCK_API_KEYS: .*16 characters"),
         ("PADDOCK_HOST", "0.0.0.0", "PADDOCK_HOST=0.0.0.0 lets other machines in.*API_KEYS"),
         ("PADDOCK_ALLOW_VOLATILE", "perhaps", "PADDOCK_ALLOW_VOLATILE: .*valid boolean"),
+        ("PADDOCK_WEBHOOK_ALLOW", "10.0.0.0/40", "PADDOCK_WEBHOOK_ALLOW: .*no host, address"),
     ],
 )
 def test_a_wrong_setting_is_told_by_its_name(
