@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: up test check bench chaos clean
+.PHONY: up test check bench bench-submit chaos durability clean
 .DEFAULT_GOAL := up
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -22,6 +22,10 @@ test: $(VENV)/.installed
 chaos: $(VENV)/.installed
 	PADDOCK_CHAOS_JOBS=500 $(BIN)/python -m pytest -s tests/integration/test_chaos.py $(ARGS)
 
+# Redis is killed ten times while clients submit: what was acknowledged is there.
+durability: $(VENV)/.installed
+	PADDOCK_ACKNOWLEDGED=10000 PADDOCK_KILLS=10 $(BIN)/python -m pytest -s tests/integration/test_acknowledged.py $(ARGS)
+
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,6 +35,11 @@ check: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m bench.engine $(ARGS)
+
+# Needs wrk as well (apt-get install wrk).
+bench-submit: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m bench.submit $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -48,3 +48,34 @@ def plot(figures: dict[str, Any], loads: list[str], path: Path) -> None:
     axes[0].invert_yaxis()
     figure.tight_layout()
     figure.savefig(path)
+
+
+def submit_table(figures: dict[str, dict[str, float]]) -> str:
+    """Submissions, as Markdown."""
+    noop, base = figures["no-op endpoint"], figures["RQ, def"]
+    lines = [
+        "| | accepted/s | of RQ, def | no-op is | p50 ms | p95 ms | p99 ms |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in figures.items():
+        lines.append(
+            f"| {name} | {row['rate']:.0f} | {row['rate'] / base['rate']:.2f} x "
+            f"| {noop['rate'] / row['rate']:.2f} x | {row['p50']:.1f} | {row['p95']:.1f} "
+            f"| {row['p99']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def plot_bars(values: dict[str, float], title: str, path: Path) -> None:
+    """A bar for each."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(8, 3.2))
+    axis.barh(list(values), list(values.values()), color="#9a6700")
+    axis.set_title(title)
+    axis.invert_yaxis()
+    figure.tight_layout()
+    figure.savefig(path)

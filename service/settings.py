@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import find_dotenv, load_dotenv
@@ -17,6 +17,7 @@ from service.webhooks.signature import key_of
 
 PREFIX = "PADDOCK_"
 Listed = Annotated[tuple[str, ...], NoDecode]  # comma-separated in the environment
+Wanted = Literal["memory", "fsync", "replica"]  # where a job has to be before it is accepted
 
 
 class Settings(BaseSettings):
@@ -45,6 +46,14 @@ class Settings(BaseSettings):
     )
     allow_volatile: bool = Field(
         False, description="Accept a Redis that may lose jobs (no append-only file, or eviction)."
+    )
+    durability: Wanted = Field(
+        "fsync",
+        description="Where a job is once it is accepted: in Redis's `memory`, on its disk "
+        "(`fsync`), or on that of a `replica` as well.",
+    )
+    processes: int = Field(
+        1, ge=1, description="Processes that `paddock serve` and `paddock up` run the API in."
     )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1,

@@ -14,7 +14,7 @@ from service.api.auth import Guard
 from service.api.dashboard import dashboard
 from service.api.openapi import openapi
 from service.api.requests import BodyLimit, RequestId
-from service.api.tasks import task_routes
+from service.api.tasks import add_submit_routes, task_routes
 from service.broker.broker import Broker
 from service.broker.connection import redis_url
 from service.settings import Settings
@@ -43,6 +43,7 @@ def create_app(settings: Settings, catalogue: Catalogue | None = None) -> FastAP
         lifespan=_lifespan,
     )
     app.state.settings, app.state.broker = settings, Broker.open(settings, tasks)
+    add_submit_routes(app.router, tasks, REFUSALS)
     app.include_router(task_routes(tasks), responses=REFUSALS)
     for module in (jobs, queues, workers, schedules):
         app.include_router(module.router, responses=REFUSALS)

@@ -29,7 +29,7 @@ def ready(broker: BrokerDep, settings: SettingsDep) -> Response:
     warnings = check_ready(
         broker.client,
         [*settings.queues, *(q for q in broker.catalogue.queues() if q not in settings.queues)],
-        allow_volatile=settings.allow_volatile,
+        settings,
     )
     return json_response(ReadyView(status="ready", warnings=warnings))
 

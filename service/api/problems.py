@@ -36,6 +36,13 @@ def failing_fields(
     ]
 
 
+def options_refusal(error: ValidationError | RequestValidationError) -> OptionsInvalid:
+    """What is wrong with the query."""
+    rows = failing_fields(error, "query")
+    detail = "; ".join(f"{row['field']}: {row['message']}" for row in rows)
+    return OptionsInvalid(f"{detail}.", errors=rows)
+
+
 def install(app: FastAPI) -> None:
     """Have every error answered as a problem."""
     app.add_exception_handler(Problem, _on_problem)
@@ -62,9 +69,7 @@ async def _on_unknown_task(_: Request, error: Any) -> Response:
 
 
 async def _on_invalid_request(_: Request, error: Any) -> Response:
-    rows = failing_fields(error, "query")
-    detail = "; ".join(f"{row['field']}: {row['message']}" for row in rows)
-    return problem_response(OptionsInvalid(f"{detail}.", errors=rows))
+    return problem_response(options_refusal(error))
 
 
 async def _on_http_exception(request: Request, error: Any) -> Response:

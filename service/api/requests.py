@@ -1,9 +1,9 @@
 """What is done to every request: an id and safe headers, and a limit to its body."""
 
+import os
 import re
-import uuid
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem_response
@@ -16,6 +16,8 @@ _SAFE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
 }
+_SAFE = [(name.lower().encode(), value.encode()) for name, value in _SAFE_HEADERS.items()]
+_OURS = {name for name, _ in _SAFE} | {b"x-request-id"}
 _USABLE_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
 
 
@@ -30,14 +32,18 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
-        headers = _SAFE_HEADERS | {"X-Request-ID": request_id}
+        request_id = given if _USABLE_ID.fullmatch(given) else os.urandom(16).hex()
         # For the answer to a defect, which Starlette sends from outside of all middleware.
-        scope.setdefault("state", {})["answer_headers"] = headers
+        scope.setdefault("state", {})["answer_headers"] = {
+            **_SAFE_HEADERS,
+            "X-Request-ID": request_id,
+        }
+        ours = [*_SAFE, (b"x-request-id", request_id.encode())]
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers)
+                theirs = [each for each in message.get("headers", ()) if each[0] not in _OURS]
+                message["headers"] = [*theirs, *ours]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

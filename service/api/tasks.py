@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import RedisError
@@ -14,8 +14,9 @@ from redis.exceptions import RedisError
 from jobs import Task
 from jobs.catalogue import Catalogue
 from service.api.answers import job_location, job_response, json_response, problems
-from service.api.dependencies import BrokerDep, SettingsDep
+from service.api.dependencies import broker_of, settings_of
 from service.api.forms import form_to_json
+from service.api.options import described_options, read_options
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
 from service.api.webhooks import accepted_webhook
@@ -32,12 +33,24 @@ from service.errors import (
 )
 from service.settings import Settings
 
+Responses = dict[int | str, dict[str, Any]]  # as FastAPI documents them
+
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 _PREFIX = "tasks."  # of the names of tasks' models in OpenAPI
 
 
+def add_submit_routes(router: APIRouter, catalogue: Catalogue, responses: Responses) -> None:
+    """`POST /tasks/<name>` for each task, on the application's own router.
+
+    A router that is included is searched twice for each request; these are the busiest routes.
+    """
+    bodies, _definitions = parameter_schemas(catalogue)
+    for task in catalogue:
+        _add_submit_route(router, task, bodies[task.name], responses)
+
+
 def task_routes(catalogue: Catalogue) -> APIRouter:
-    """`GET /tasks`, `GET /tasks/{task}`, and `POST /tasks/<name>` for each task."""
+    """`GET /tasks` and `GET /tasks/{task}`."""
     router = APIRouter(prefix="/tasks", tags=["tasks"])
 
     @router.get("", summary="List the tasks", response_model=list[TaskView])
@@ -52,10 +65,6 @@ def task_routes(catalogue: Catalogue) -> APIRouter:
     )
     async def show_task(task: str) -> Response:
         return json_response(_view(catalogue[task]))
-
-    bodies, _definitions = parameter_schemas(catalogue)
-    for task in catalogue:
-        _add_submit_route(router, task, bodies[task.name])
 
     @router.post("/{task}", include_in_schema=False)
     async def submit_to_nothing(task: str) -> Response:
@@ -81,18 +90,22 @@ def parameter_schemas(catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, A
     return bodies, components
 
 
-def _add_submit_route(router: APIRouter, task: Task[..., Any], body: dict[str, Any]) -> None:
+def _add_submit_route(
+    router: APIRouter, task: Task[..., Any], body: dict[str, Any], responses: Responses
+) -> None:
     router.add_api_route(
-        f"/{task.name}",
+        f"/tasks/{task.name}",
         _submit_to(task),
         methods=["POST"],
         status_code=HTTPStatus.ACCEPTED,
+        tags=["tasks"],
         name=f"submit_{task.name}",
         operation_id=f"submit_{task.name}",
         summary=task.description.partition("\n")[0] or task.name,
         description=task.description,
         response_model=JobView,
         responses={
+            **responses,
             200: {"model": JobView, "description": "It ended within `wait` seconds."},
             **problems(
                 s400="The body can't be read.",
@@ -105,21 +118,19 @@ def _add_submit_route(router: APIRouter, task: Task[..., Any], body: dict[str, A
             ),
         },
         openapi_extra={
+            "parameters": described_options(SubmitOptions),
             "requestBody": {
                 "required": bool(task.parameters.schema.get("required")),
                 "content": {kind: {"schema": body} for kind in (JSON, FORM)},
-            }
+            },
         },
     )
 
 
 def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
-    async def submit(
-        request: Request,
-        options: Annotated[SubmitOptions, Query()],
-        broker: BrokerDep,
-        settings: SettingsDep,
-    ) -> Response:
+    async def submit(request: Request) -> Response:
+        options = read_options(request, SubmitOptions)
+        broker, settings = broker_of(request), settings_of(request)
         depends_on = listed_ids(options.depends_on) if options.depends_on is not None else ()
         check_chaining(
             task,
@@ -187,8 +198,10 @@ def _refusal(error: ValidationError, task: Task[..., Any]) -> Exception:
 
 
 def _known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> str | None:
+    if name is None:
+        return None
     known = sorted({*settings.queues, *catalogue.queues()})
-    if name is not None and name not in known:
+    if name not in known:
         raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
     return name
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import redis
@@ -13,12 +14,14 @@ from rq.utils import as_text
 from jobs.catalogue import Catalogue
 from service.broker.actions import JobActions
 from service.broker.connection import connect, connect_async, redis_url
+from service.broker.durability import Wait, durability, refusal
+from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
 from service.broker.listing import JobListing
 from service.broker.overview import Overview
 from service.broker.records import JobReader, JobRecord
 from service.broker.status import status_of
-from service.errors import JobNotFound
+from service.errors import JobNotFound, RedisUnsuitable
 from service.settings import Settings
 from service.webhooks.delivery import deliver_webhook
 
@@ -47,7 +50,11 @@ class Broker:
         return cls(
             client=client,
             async_client=async_client,
-            enqueuer=Enqueuer(async_client),
+            enqueuer=Enqueuer(
+                async_client,
+                assure=partial(asyncio.to_thread, _assure, client, settings),
+                explain=partial(why_away, settings=settings),
+            ),
             reader=reader,
             listing=JobListing(client, reader),
             actions=JobActions(client),
@@ -95,3 +102,11 @@ class Broker:
                 return False
             await asyncio.sleep(min(look, max(until - loop.time(), 0)))
             look = min(look * 1.3, LONGEST_LOOK)
+
+
+def _assure(client: "redis.Redis", settings: Settings) -> Wait | None:
+    """What a submission waits for, beyond Redis's answer. Raises `RedisUnsuitable`."""
+    found = durability(client, settings.durability)
+    if found.faults and not settings.allow_volatile:
+        raise RedisUnsuitable(refusal(found.faults))
+    return None if found.faults else found.wait

@@ -1,20 +1,16 @@
-"""Which Redis, how to speak to it, and whether it keeps what it is given."""
+"""Which Redis, and how to speak to it."""
 
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 import redis.asyncio
-from redis.exceptions import RedisError, ResponseError
 
 from service.broker.embedded import socket_url
-from service.errors import RedisUnsuitable
 from service.settings import Settings
 
 SOCKET_TIMEOUT = 2.0  # seconds: a caller is told "away" rather than kept waiting
 MOST_CONNECTIONS = 64  # of one process's event loop; further requests wait for one of them
-OLDEST_SERVER = (6, 2)  # RQ moves jobs with LMOVE, and idle workers wait on key tracking
 
 # No retries by redis-py: it would send an EXEC again whose reply was lost, and push a job twice.
 # A connection that went stale in the pool is noticed when it is taken out, so none are needed.
@@ -62,65 +58,3 @@ def without_password(url: str) -> str:
     ]
     text = urlencode(query, safe="*/:")
     return f"{parts.scheme}://{shown}{parts.path}{f'?{text}' if text else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class Durability:
-    """How well a Redis keeps what it has acknowledged."""
-
-    faults: list[str]  #: ways in which an acknowledged job could be lost, each with its remedy
-    remarks: list[str]  #: smaller risks, which are the operator's to take
-
-
-def durability(client: "redis.Redis") -> Durability:
-    """Read it off the server. INFO is enough, since managed servers often forbid CONFIG.
-
-    Raises `redis.RedisError` where the server can't be asked.
-    """
-    memory = client.info("memory")
-    faults, remarks = [], []
-    if not client.info("persistence").get("aof_enabled"):
-        faults.append("it keeps no append-only file, so a restart loses jobs: set appendonly yes")
-    elif (fsync := _configured(client, "appendfsync")) not in (None, "always"):
-        remarks.append(
-            f"appendfsync is {fsync!r}: a power cut may lose the last second of accepted jobs"
-        )
-    policy = memory.get("maxmemory_policy", "noeviction")
-    if memory.get("maxmemory") and policy != "noeviction":
-        faults.append(
-            f"it may evict jobs when its memory is full (maxmemory-policy {policy}): "
-            "set maxmemory-policy noeviction"
-        )
-    return Durability(faults, remarks)
-
-
-def check_suitable(client: "redis.Redis", *, allow_volatile: bool) -> list[str]:
-    """Refuse a Redis that would break promises; return remarks about the rest.
-
-    Raises `RedisUnsuitable`, which says why and what to do.
-    """
-    try:
-        _check_version(client)
-        found = durability(client)
-    except RedisError as error:
-        raise RedisUnsuitable(f"Redis can't be reached or asked: {error}") from error
-    if found.faults and not allow_volatile:
-        raise RedisUnsuitable(
-            f"This Redis would not keep accepted jobs: {'; '.join(found.faults)}. "
-            "PADDOCK_ALLOW_VOLATILE=true accepts that."
-        )
-    return found.faults + found.remarks
-
-
-def _check_version(client: "redis.Redis") -> None:
-    version = str(client.info("server")["redis_version"])
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-        oldest = ".".join(map(str, OLDEST_SERVER))
-        raise RedisUnsuitable(f"Redis {version} is too old: Paddock needs {oldest} or newer.")
-
-
-def _configured(client: "redis.Redis", name: str) -> str | None:
-    try:
-        return client.config_get(name).get(name)
-    except ResponseError:
-        return None  # CONFIG is forbidden on many managed servers

@@ -7,9 +7,11 @@ import tempfile
 from pathlib import Path
 
 from service.errors import ServerFailed
+from service.settings import Settings
 
 LONGEST_SOCKET_PATH = 100  # bytes; sockaddr_un holds 108 on Linux and 104 on macOS
 LOG_LINES_SHOWN = 5
+LEAST_SPACE = 256 * 1024  # bytes; with less the server may not even begin its next file
 
 # Everything that makes "accepted" mean "on the disk". No RDB snapshots: the file is the log.
 CONFIGURATION = """\
@@ -66,6 +68,28 @@ def last_words(data_dir: Path) -> str:
     if not log.exists():
         return "it wrote no log"
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
+
+
+def why_away(error: Exception, settings: Settings) -> str:
+    """The reason for an error that a server which has ended leaves its callers with."""
+    fault = _disk_fault(_folder(settings.data_dir)) if settings.redis_url is None else None
+    return f"{fault}; {error}" if fault else str(error)
+
+
+def _disk_fault(folder: Path) -> str | None:
+    """Why the server can't write there; None where it can, as far as can be told.
+
+    A server that syncs at each write ends when one fails, so it can't say so itself.
+    """
+    try:
+        disk = os.statvfs(folder)
+    except OSError as error:
+        return f"PADDOCK_DATA_DIR can't be used: {error}"
+    if disk.f_flag & os.ST_RDONLY:
+        return f"PADDOCK_DATA_DIR is on a disk that is mounted read-only ({folder})"
+    if disk.f_bavail * disk.f_frsize < LEAST_SPACE:
+        return f"PADDOCK_DATA_DIR is on a disk that is full ({folder})"
+    return None
 
 
 def _folder(data_dir: Path) -> Path:

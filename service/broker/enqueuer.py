@@ -1,39 +1,37 @@
 """Accepting a job: from a checked submission to an RQ job that is on the disk."""
 
-import asyncio
 import os
 import time
+from collections.abc import Callable
 
 import redis.asyncio
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    MaxConnectionsError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import ResponseError
 from rq.job import Job, JobStatus
 
 from service.broker.arrival import arrived_as
+from service.broker.exchange import Unanswered
+from service.broker.group import Assure, GroupCommit
 from service.broker.records import JobRecord, awaited
 from service.broker.status import status_of
-from service.errors import RedisAway
+from service.errors import RedisAway, RedisUnsuitable
 from service.submission import ENQUEUE, Submission, enqueue_arguments, job_id_at, job_of
 
 __all__ = ["Enqueuer", "Submission", "new_job_id"]
 
-TRIES = 3
-PAUSE = 0.15  # seconds between tries
-
 
 class Enqueuer:
-    """Writes jobs to Redis without blocking the event loop."""
+    """Writes jobs to Redis without blocking the event loop, those together that come together."""
 
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
-        self._client = client
-        self._script = client.register_script(f"{ENQUEUE}return {{enqueue(1, 1)}}")
+    def __init__(
+        self,
+        client: "redis.asyncio.Redis",
+        *,
+        assure: Assure | None = None,
+        explain: Callable[[Exception], str] = str,
+    ) -> None:
+        """`assure` is `GroupCommit`'s; `explain` tells more of an error than it does itself."""
+        self._client, self._explain = client, explain
+        self._commit = GroupCommit(client, f"{ENQUEUE}return {{enqueue(1, 1)}}", assure)
 
     async def submit(self, submission: Submission) -> JobRecord:
         """Enqueue it, and return the job once Redis has it.
@@ -42,21 +40,13 @@ class Enqueuer:
         """
         job = job_of(submission, new_job_id(), self._client)
         keys, args = enqueue_arguments(job, submission)
-        sent = False
-        for attempt in range(1, TRIES + 1):
-            try:
-                answer = await self._script(keys=keys, args=args)
-                return _record(job, submission, arrived_as(answer))
-            except ResponseError as error:
-                if sent:
-                    raise _away(error, job.id) from error
-                raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
-            except (RedisConnectionError, RedisTimeoutError) as error:
-                sent = sent or not _never_sent(error)
-                if attempt == TRIES:
-                    raise _away(error, job.id if sent else None) from error
-                await asyncio.sleep(PAUSE)
-        raise AssertionError("unreachable: the last try returns or raises")
+        try:
+            answer = await self._commit.run(keys, args)
+        except ResponseError as error:
+            raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
+        except Unanswered as error:
+            raise _away(error, self._explain(error.reason), job.id) from error
+        return _record(job, submission, arrived_as(answer))
 
 
 def _record(job: Job, submission: Submission, status: JobStatus | None) -> JobRecord:
@@ -85,21 +75,14 @@ def new_job_id() -> str:
     return job_id_at(time.time_ns() // 1_000_000, os.urandom(10))
 
 
-def _never_sent(error: RedisError) -> bool:
-    """Whether nothing can have been written: no connection came about, or it was refused."""
-    refusals = (AuthenticationError, BusyLoadingError, MaxConnectionsError)
-    if isinstance(error, refusals) or isinstance(error.__cause__, refusals):
-        return True
-    # redis-py's words, and its only signs: no connection came about, or none was free
-    return "connecting to" in str(error) or "No connection available" in str(error)
-
-
-def _away(error: RedisError, in_doubt: str | None) -> RedisAway:
-    if in_doubt is None:
-        return RedisAway(f"Redis can't be reached ({error}); nothing was accepted.", in_doubt=False)
-    return RedisAway(
-        f"Redis was lost while it took the job ({error}). It may have been accepted: look for "
-        f"/jobs/{in_doubt} before submitting again.",
-        in_doubt=True,
-        job=in_doubt,
-    )
+def _away(error: Unanswered, reason: str, job_id: str) -> RedisAway:
+    if error.in_doubt:
+        return RedisAway(
+            f"Redis was lost while it took the job ({reason}). It may have been accepted: look for "
+            f"/jobs/{job_id} before submitting again.",
+            in_doubt=True,
+            job=job_id,
+        )
+    if isinstance(error.reason, RedisUnsuitable):
+        return RedisAway(f"{reason} Nothing was accepted.", in_doubt=False)
+    return RedisAway(f"Redis can't be reached ({reason}); nothing was accepted.", in_doubt=False)

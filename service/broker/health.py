@@ -5,26 +5,28 @@ from collections.abc import Sequence
 import redis
 from redis.exceptions import RedisError
 
-from service.broker.connection import durability
+from service.broker.durability import durability
+from service.broker.embedded import why_away
 from service.broker.overview import Overview
 from service.errors import RedisAway
+from service.settings import Settings
 
 _PROBE_KEY = "paddock:probe"
 _PROBE_TTL = 60  # seconds
 
 
-def check_ready(client: "redis.Redis", queues: Sequence[str], *, allow_volatile: bool) -> list[str]:
+def check_ready(client: "redis.Redis", queues: Sequence[str], settings: Settings) -> list[str]:
     """Write to Redis as a submission would; return warnings about what does not stop one.
 
     Raises `RedisAway`, with the reason, where jobs can't be accepted.
     """
     try:
         client.set(_PROBE_KEY, 1, ex=_PROBE_TTL)
-        kept = durability(client)
+        kept = durability(client, settings.durability)
         served = {queue for worker in Overview(client).workers() for queue in worker.queues}
     except RedisError as error:
-        raise RedisAway(f"Redis does not take jobs: {error}.") from error
-    if kept.faults and not allow_volatile:
+        raise RedisAway(f"Redis does not take jobs: {why_away(error, settings)}.") from error
+    if kept.faults and not settings.allow_volatile:
         raise RedisAway(f"Redis would not keep jobs: {'; '.join(kept.faults)}.")
     unserved = [name for name in queues if name not in served]
     return [

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import smtplib
@@ -19,7 +20,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs.catalogue import Catalogue
 from jobs.mail import MailServer
-from service.broker.connection import check_suitable, connect, redis_url, without_password
+from service.broker.connection import connect, redis_url, without_password
+from service.broker.durability import check_suitable
 from service.broker.embedded import last_words, server_command
 from service.errors import AlreadyRunning, PaddockError, ServerFailed, SettingsInvalid
 from service.settings import Settings
@@ -32,9 +34,10 @@ BACKLOG = 2048  # connections that may wait to be accepted
 @click.option("--host", help="Address the API listens on (PADDOCK_HOST).")
 @click.option("--port", type=int, help="Port of the API; 0 takes a free one (PADDOCK_PORT).")
 @click.option("--workers", type=int, help="Worker processes (PADDOCK_WORKERS).")
-def up(host: str | None, port: int | None, workers: int | None) -> int:
+@click.option("--processes", type=int, help="Processes of the API (PADDOCK_PROCESSES).")
+def up(host: str | None, port: int | None, workers: int | None, processes: int | None) -> int:
     """Run everything on this machine: Redis, the API, workers, scheduler, dashboard."""
-    settings = Settings.load(host=host, port=port, workers=workers)
+    settings = Settings.load(host=host, port=port, workers=workers, processes=processes)
     catalogue = Catalogue.load(settings.tasks)
     with _only_one(settings.data_dir), Supervisor(settings.shutdown_grace) as supervisor:
         try:
@@ -42,7 +45,7 @@ def up(host: str | None, port: int | None, workers: int | None) -> int:
                 return 0
             _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
             with _listen(settings) as listener:
-                supervisor.start([_api(settings, listener), *_workers(settings, settings.workers)])
+                supervisor.start(_apis(settings, listener) + _workers(settings, settings.workers))
                 if supervisor.wait_until(lambda: _accepts(listener)):
                     click.echo(_banner(settings, catalogue, listener))
                 return supervisor.run()
@@ -53,25 +56,40 @@ def up(host: str | None, port: int | None, workers: int | None) -> int:
 @click.command()
 @click.option("--host", help="Address to listen on (PADDOCK_HOST).")
 @click.option("--port", type=int, help="Port to listen on (PADDOCK_PORT).")
+@click.option("--processes", type=int, help="Processes that share it (PADDOCK_PROCESSES).")
 @click.option("--fd", type=int, hidden=True, help="A socket that listens already.")
-def serve(host: str | None, port: int | None, fd: int | None) -> int:
-    """Run the API alone."""
-    import uvicorn  # here and below: the other commands need no web server
+def serve(host: str | None, port: int | None, processes: int | None, fd: int | None) -> int:
+    """Run the API alone. Several processes are each started again when they die."""
+    settings = Settings.load(host=host, port=port, processes=processes)
+    if fd is not None:
+        with socket.socket(fileno=fd) as listener:
+            return _serve(settings, listener)
+    Catalogue.load(settings.tasks)
+    _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
+    with _listen(settings) as listener:
+        click.echo(f"Paddock's API listens on {_address(listener)}")
+        if settings.processes == 1:
+            return _serve(settings, listener)
+        with Supervisor(settings.shutdown_grace) as supervisor:
+            supervisor.start(_apis(settings, listener))
+            return supervisor.run()
+
+
+def _serve(settings: Settings, listener: socket.socket) -> int:
+    """Answer requests in this process until told to stop."""
+    import uvicorn  # here: the other commands need no web server
 
     from service.api.app import create_app
 
-    settings = Settings.load(host=host, port=port)
-    app = create_app(settings)
-    _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
-    with socket.socket(fileno=fd) if fd is not None else _listen(settings) as listener:
-        if fd is None:
-            click.echo(f"Paddock's API listens on {_address(listener)}")
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+    config = uvicorn.Config(
+        create_app(settings),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
+    )
+    gc.collect()
+    gc.freeze()  # what is there now stays: no need to look through it again and again
+    uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 
@@ -186,10 +204,11 @@ def _listen(settings: Settings) -> socket.socket:
         ) from error
 
 
-def _api(settings: Settings, listener: socket.socket) -> Program:
+def _apis(settings: Settings, listener: socket.socket) -> list[Program]:
     fd = listener.fileno()
     command = [sys.executable, "-m", "service.cli", "serve", "--fd", str(fd)]
-    return Program("the API", command, settings.environment(), (fd,))
+    names = [f"API process {number}" for number in range(1, settings.processes + 1)]
+    return [Program(name, command, settings.environment(), (fd,)) for name in names]
 
 
 def _workers(settings: Settings, count: int) -> list[Program]:
@@ -233,8 +252,8 @@ def _banner(settings: Settings, catalogue: Catalogue, listener: socket.socket) -
     )
 
 
-def _tolerance(settings: Settings) -> dict[str, bool]:
-    return {"allow_volatile": settings.allow_volatile}
+def _tolerance(settings: Settings) -> dict[str, Any]:
+    return {"allow_volatile": settings.allow_volatile, "wanted": settings.durability}
 
 
 def _tell(remarks: list[str]) -> None:

@@ -25,7 +25,7 @@ from service.errors import DependencyUnknown, StatusConflict
 from service.execution.dependents import Dependents
 from service.execution.outcome import Kind
 from service.settings import Settings
-from service.submission import enqueue_arguments, job_of
+from service.submission import ENQUEUE, enqueue_arguments, job_of
 from service.waiting import LEFT, MOST_AT_ONCE
 from tests.conftest import ROOT, Start, eventually
 from tests.integration.by_hand import ByHand
@@ -254,9 +254,9 @@ def test_one_that_is_sent_again_is_there_once(
     async def send(times: int) -> list[Any]:
         client = connect_async(redis_url)
         try:
-            enqueuer = Enqueuer(client)
+            enqueue = client.register_script(f"{ENQUEUE}return {{enqueue(1, 1)}}")
             keys, args = enqueue_arguments(job_of(submission, job_id, client), submission)
-            return [await enqueuer._script(keys=keys, args=args) for _ in range(times)]
+            return [await enqueue(keys=keys, args=args) for _ in range(times)]
         finally:
             await client.aclose()
 

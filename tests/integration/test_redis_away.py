@@ -21,7 +21,8 @@ from starlette.testclient import TestClient
 
 from jobs.catalogue import Catalogue
 from service.api.app import create_app
-from service.broker.connection import check_suitable, connect
+from service.broker.connection import connect
+from service.broker.durability import check_suitable
 from service.broker.embedded import server_command
 from service.errors import RedisUnsuitable
 from service.settings import Settings
@@ -424,7 +425,7 @@ def test_a_policy_that_evicts_does_no_harm_while_memory_has_no_limit(own: RedisS
 
 def test_an_append_only_file_that_lags_a_second_behind_is_remarked_upon(own: RedisServer) -> None:
     own.client.config_set("appendfsync", "everysec")
-    (remark,) = check_suitable(own.client, allow_volatile=False)
+    (remark,) = check_suitable(own.client, allow_volatile=False, wanted="memory")
     assert "appendfsync is 'everysec': a power cut may lose the last second" in remark
 
 

@@ -1,0 +1,176 @@
+"""Where a job is when it is accepted: what PADDOCK_DURABILITY asks for, or a refusal."""
+
+import contextlib
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from jobs.catalogue import Catalogue
+from service.api.app import create_app
+from service.broker.durability import check_suitable
+from service.errors import RedisUnsuitable
+from service.settings import Settings
+from tests.conftest import TASKS, RedisServer, eventually
+
+
+@contextlib.contextmanager
+def a_redis() -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        yield server
+        server.client.close()
+        server.kill()
+
+
+@pytest.fixture
+def own() -> Iterator[RedisServer]:
+    """A Redis that a test may do anything to."""
+    with a_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def replica(own: RedisServer) -> Iterator[RedisServer]:
+    """Follows it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    own.client.config_set("port", port)
+    with a_redis() as server:
+        server.client.replicaof("127.0.0.1", port)
+        eventually(lambda: server.client.info("replication")["master_link_status"] == "up")
+        yield server
+
+
+@contextlib.contextmanager
+def service(
+    own: RedisServer, catalogue: Catalogue, tmp_path: Path, durability: str, **more: Any
+) -> Iterator[TestClient]:
+    settings = Settings.load(
+        redis_url=own.url, data_dir=tmp_path, tasks=TASKS, durability=durability, **more
+    )
+    with TestClient(create_app(settings, catalogue), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def submit(client: TestClient) -> Any:
+    return client.post("/tasks/echo", json={})
+
+
+def calls(server: RedisServer, command: str) -> int:
+    return int(server.client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+def knows_waitaof(server: RedisServer) -> bool:
+    return server.client.execute_command("COMMAND INFO", "WAITAOF")[0] is not None
+
+
+@pytest.fixture
+def needs_waitaof(own: RedisServer) -> None:
+    if not knows_waitaof(own):
+        pytest.skip("this server has no WAITAOF")
+
+
+def test_a_server_that_syncs_always_is_not_waited_for(
+    own: RedisServer, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    with service(own, catalogue, tmp_path, "fsync") as client:
+        assert submit(client).status_code == 202
+    assert calls(own, "waitaof") == 0
+
+
+def test_the_sync_of_a_server_that_syncs_by_the_clock_is_waited_for(
+    own: RedisServer, needs_waitaof: None, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    own.client.config_set("appendfsync", "everysec")
+    (remark,) = check_suitable(own.client, allow_volatile=False)
+    assert "each submission waits for it, up to a second" in remark
+    with service(own, catalogue, tmp_path, "fsync") as client:
+        assert submit(client).status_code == 202
+    assert calls(own, "waitaof") >= 1
+
+
+def test_where_memory_is_enough_nothing_is_waited_for(
+    own: RedisServer, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    own.client.config_set("appendfsync", "everysec")
+    with service(own, catalogue, tmp_path, "memory") as client:
+        assert submit(client).status_code == 202
+        (risk, *_) = client.get("/health/ready").json()["warnings"]
+    assert "a power cut may lose the last second" in risk
+    assert calls(own, "waitaof") == 0
+
+
+def test_a_server_that_never_says_when_it_syncs_is_refused(
+    own: RedisServer, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    # Of the bundled server `appendfsync no` is one; of those without WAITAOF everysec is another.
+    policy = "no" if knows_waitaof(own) else "everysec"
+    own.client.config_set("appendfsync", policy)
+    with pytest.raises(RedisUnsuitable, match="nobody can tell when a job is on the disk"):
+        check_suitable(own.client, allow_volatile=False)
+    with service(own, catalogue, tmp_path, "fsync") as client:
+        problem = submit(client)
+        health = client.get("/health/ready")
+    assert (problem.status_code, health.status_code) == (503, 503)
+    assert "nobody can tell when" in problem.json()["detail"]
+    assert "PADDOCK_DURABILITY=memory" in health.json()["detail"]
+    assert problem.json()["in_doubt"] is False
+    assert own.client.keys("rq:*") == []
+    with service(own, catalogue, tmp_path, "fsync", allow_volatile=True) as client:
+        assert submit(client).status_code == 202
+
+
+def test_a_server_that_is_told_to_keep_nothing_accepts_nothing_from_then_on(
+    own: RedisServer, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.broker.group.ASSURED_FOR", 0.0)
+    with service(own, catalogue, tmp_path, "fsync") as client:
+        assert submit(client).status_code == 202
+        own.client.config_set("appendonly", "no")
+        assert "it keeps no append-only file" in submit(client).json()["detail"]
+        own.client.config_set("appendonly", "yes")
+        assert submit(client).status_code == 202
+
+
+def test_a_replica_has_the_job_when_it_is_accepted(
+    own: RedisServer, replica: RedisServer, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    with service(own, catalogue, tmp_path, "replica") as client:
+        for _ in range(20):
+            job_id = submit(client).json()["id"]
+            assert replica.client.exists(f"rq:job:{job_id}")
+    assert calls(own, "waitaof" if knows_waitaof(own) else "wait") >= 20
+
+
+def test_a_replica_that_falls_behind_leaves_the_job_in_doubt(
+    own: RedisServer, replica: RedisServer, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    with service(own, catalogue, tmp_path, "replica") as client:
+        assert submit(client).status_code == 202
+        assert replica.process is not None
+        replica.process.send_signal(signal.SIGSTOP)
+        try:
+            answer = submit(client)
+        finally:
+            replica.process.send_signal(signal.SIGCONT)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert answer.json()["in_doubt"] is True
+    assert own.client.exists(f"rq:job:{answer.json()['job']}")
+
+
+def test_without_a_replica_nothing_is_accepted_where_one_is_asked_for(
+    own: RedisServer, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    with pytest.raises(RedisUnsuitable, match="no replica is connected"):
+        check_suitable(own.client, allow_volatile=False, wanted="replica")
+    with service(own, catalogue, tmp_path, "replica") as client:
+        assert "no replica is connected" in submit(client).json()["detail"]
+    assert own.client.keys("rq:*") == []
