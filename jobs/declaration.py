@@ -128,6 +128,7 @@ def job(
     isolation: Literal["process", "shared"] = "process",
     concurrency: int | None = None,
     concurrency_key: ConcurrencyKey | None = None,
+    unique: bool = False,
     webhook: str | None = None,
     cron: str | None = None,
     timezone: str = DEFAULT_TIMEZONE,
@@ -165,6 +166,8 @@ def job(
     - concurrency: how many of its jobs may run at once, over all workers and hosts
     - concurrency_key: so many for each value of this parameter, or of a function that is called
       with all parameters by name
+    - unique: of jobs with the same parameters only one waits or runs at a time; who submits another
+      is given that one
     - webhook: URL that is told how each job ended, unless its submission names another
     - cron, timezone: when it is enqueued by itself, `"0 3 * * *"` on the clocks of
       `"Europe/Berlin"`; a sixth field is for seconds

@@ -115,6 +115,7 @@ class Policy:
     isolation: Literal["process", "shared"] = "process"
     concurrency: int | None = None  #: jobs that may run at once, of those that share a key
     concurrency_key: ConcurrencyKey | None = None
+    unique: bool = False  #: one live job for the same parameters
     webhook: str | None = None  #: URL that is told how each job ended
 
     def __post_init__(self) -> None:

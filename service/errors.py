@@ -53,6 +53,14 @@ class MalformedBody(Problem):
     status, slug, title = HTTPStatus.BAD_REQUEST, "malformed-body", "The body can't be read"
 
 
+class IdempotencyKeyMalformed(Problem):
+    status, slug, title = (
+        HTTPStatus.BAD_REQUEST,
+        "malformed-idempotency-key",
+        "The Idempotency-Key can't be read",
+    )
+
+
 class KeyMissing(Problem):
     status, slug, title = HTTPStatus.UNAUTHORIZED, "key-missing", "An API key is needed"
 
@@ -115,6 +123,74 @@ class StatusConflict(Problem):
     """The action does not fit the job's status, which the document names."""
 
     status, slug, title = HTTPStatus.CONFLICT, "status-conflict", "The job's status forbids this"
+
+
+class AlreadySubmitted(Problem):
+    """Another job stands for this submission: `job_id`. Callers over HTTP are shown that one.
+
+    `is_replay` where the caller's Idempotency-Key names it; else the task is unique, and it lives.
+    """
+
+    status, slug, title = HTTPStatus.CONFLICT, "already-submitted", "There is such a job already"
+
+    def __init__(self, job_id: str, *, is_replay: bool) -> None:
+        super().__init__(f"The job {job_id} stands for this submission.", job=job_id)
+        self.job_id, self.is_replay = job_id, is_replay
+
+
+class JobGone(Problem):
+    """The job that stands for a submission has ended, and nothing more is known of it."""
+
+    status, slug, title = HTTPStatus.GONE, "job-gone", "The job was accepted, and is gone"
+
+    def __init__(self, job_id: str, *, headers: dict[str, str]) -> None:
+        super().__init__(
+            f"Job {job_id} was accepted for this before, and was deleted or has expired since. "
+            "Nothing was submitted now; a new Idempotency-Key, or none, submits anew.",
+            headers=headers,
+            job=job_id,
+        )
+
+
+class IdempotencyKeyReused(Problem):
+    """The key named another request before."""
+
+    status, slug, title = (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "idempotency-key-reused",
+        "This Idempotency-Key belongs to another request",
+    )
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"This Idempotency-Key was used for job {job_id}, with other parameters or options. "
+            "Send the same again, or a new key with each new request.",
+            job=job_id,
+        )
+
+
+class QueueFull(Problem):
+    """As many jobs wait as may; nothing was accepted."""
+
+    status, slug, title = HTTPStatus.TOO_MANY_REQUESTS, "queue-full", "The queue is full"
+
+    def __init__(self, queue: str, limit: int, retry_after: int) -> None:
+        super().__init__(
+            f"The queue {queue!r} holds {limit} jobs, which is its limit (PADDOCK_QUEUE_LIMIT); "
+            f"nothing was accepted. Try again in {retry_after} s, when some will have been taken.",
+            headers={"Retry-After": str(retry_after)},
+            queue=queue,
+            limit=limit,
+        )
+
+
+class RequestTooSlow(Problem):
+    """The connection is closed, since the rest of the body would be taken for a new request."""
+
+    status, slug, title = HTTPStatus.REQUEST_TIMEOUT, "request-too-slow", "The body came too slowly"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Connection": "close"})
 
 
 class BodyTooLarge(Problem):

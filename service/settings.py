@@ -82,6 +82,21 @@ class Settings(BaseSettings):
     max_body: int = Field(
         1024 * 1024, ge=1024, description="Largest request body accepted, in bytes."
     )
+    request_timeout: float = Field(
+        20,
+        gt=0,
+        description="Seconds that a request's body may take to arrive, and one more for each "
+        "16 KiB of it.",
+    )
+    queue_limit: int = Field(
+        0,
+        ge=0,
+        description="Jobs that may wait on a queue, and as many scheduled for it; the API answers "
+        "`429` to more. 0 sets no limit.",
+    )
+    idempotency_ttl: int = Field(
+        24 * 3600, ge=1, description="Seconds that an `Idempotency-Key` is remembered."
+    )
     shutdown_grace: float = Field(
         30, ge=0, description="Seconds that running jobs and requests get when told to stop."
     )

@@ -4,6 +4,7 @@ It stands between the broker, which enqueues what callers submit, and the execut
 enqueues what is scheduled. Neither may import the other, and both must write the same.
 """
 
+import hashlib
 import json
 import uuid
 from dataclasses import dataclass, field
@@ -18,48 +19,104 @@ from rq.serializers import JSONSerializer
 from rq.utils import get_call_string, now
 
 from jobs import Task
+from service.admission import ROOM, UNIQUE, UNIQUE_TTL
 from service.waiting import WAITING
 
 LONGEST_ARGUMENT_SHOWN = 80  # characters, in the job's one-line description
 
 # A Lua function for scripts that enqueue. `key` and `arg` are where its own KEYS and ARGV begin:
 # KEYS: job, queue, set of queues, scheduled registry
-# ARGV: job id, 'RPUSH' | 'LPUSH' | 'ZADD' | 'WAIT', Unix time for ZADD, then the job's hash
-# → 1, or 0 where the job exists already; with WAIT the job's status as well, or 0 and 'unknown …'
-#   where a job that it depends on does not exist, and nothing is written
+# ARGV: job id, 'RPUSH' | 'LPUSH' | 'ZADD' | 'WAIT', Unix time for ZADD, most jobs that may wait
+#       (0: any), record of the Idempotency-Key ('' for none), its fingerprint, its ttl, lock of a
+#       unique task ('' for none), its ttl, then the job's hash
+# → 1, or 0 where this submission was enqueued before; or what came of it instead, and why:
+#   {'replayed', job} {'reused', job} {'duplicate', job} {'full', seconds until there is room}
+#   {'unknown', job that it was to depend on}
+#   With WAIT the status that the job has come to is a second value.
 #
 # What RQ's enqueue writes, in one step that can be sent again when its reply was lost: RQ's own
 # pushes a job twice then. (A job that has meanwhile run, and whose result_ttl is over, runs again.)
 ENQUEUE = (
     WAITING
+    + UNIQUE
+    + ROOM
     + """
 local function enqueue(key, arg)
-    if redis.call('EXISTS', KEYS[key]) == 1 then
-        return 0, redis.call('HGET', KEYS[key], 'status')
+    local job, queue, id, command = KEYS[key], KEYS[key + 1], ARGV[arg], ARGV[arg + 1]
+    local record, fingerprint, lock = ARGV[arg + 4], ARGV[arg + 5], ARGV[arg + 7]
+    if redis.call('EXISTS', job) == 1 then
+        return 0, redis.call('HGET', job, 'status')
     end
-    redis.call('HSET', KEYS[key], unpack(ARGV, arg + 3))
-    redis.call('SADD', KEYS[key + 2], KEYS[key + 1])
-    if ARGV[arg + 1] == 'WAIT' then
-        local f = redis.call('HMGET', KEYS[key], 'enqueued_at', 'dependency_ids')
-        for _, other in ipairs(f[2] and cjson.decode(f[2]) or {}) do
+
+    local known = record ~= '' and redis.call('GET', record)
+    if known then
+        local print, by, kept = string.match(known, '^(%S+) (%S+) (%S+)$')
+        if by == id then  -- the same submission, sent again
+            return kept == id and 0 or {'duplicate', kept}
+        end
+        return {print == fingerprint and 'replayed' or 'reused', kept}
+    end
+    local function remember(kept)
+        if record ~= '' then
+            redis.call('SET', record, table.concat({fingerprint, id, kept}, ' '),
+                'EX', ARGV[arg + 6])
+        end
+    end
+
+    local live = lock ~= '' and holder(lock, string.sub(job, 1, -#id - 1))
+    if live then
+        remember(live)
+        return {'duplicate', live}
+    end
+    local limit = tonumber(ARGV[arg + 3])
+    if limit > 0 then
+        local scheduled = command == 'ZADD'
+        local waiting = scheduled and redis.call('ZCARD', KEYS[key + 3])
+            or redis.call('LLEN', queue)
+        local wait = wait_for_room(queue, waiting, 1, limit)
+        if wait then
+            return {'full', wait}
+        end
+    end
+
+    for i = arg + 9, command == 'WAIT' and #ARGV or 0, 2 do
+        for _, other in ipairs(ARGV[i] == 'dependency_ids' and cjson.decode(ARGV[i + 1]) or {}) do
             if redis.call('EXISTS', key_of(other)) == 0 then
-                redis.call('DEL', KEYS[key])
-                return 0, 'unknown ' .. other
+                return {'unknown', other}
             end
         end
+    end
+
+    remember(id)
+    if lock ~= '' then
+        redis.call('SET', lock, id, 'EX', ARGV[arg + 8])
+    end
+    redis.call('HSET', job, unpack(ARGV, arg + 9))
+    redis.call('SADD', KEYS[key + 2], queue)
+    if command == 'WAIT' then
         local time = redis.call('TIME')
-        now, stamp = time[1] + time[2] / 1000000, f[1]  -- first come, first served
-        await(ARGV[arg])
-        return 1, redis.call('HGET', KEYS[key], 'status')
-    elseif ARGV[arg + 1] == 'ZADD' then
-        redis.call('ZADD', KEYS[key + 3], ARGV[arg + 2], ARGV[arg])
+        now = time[1] + time[2] / 1000000  -- first come, first served
+        stamp = redis.call('HGET', job, 'enqueued_at')
+        await(id)
+        return 1, redis.call('HGET', job, 'status')
+    elseif command == 'ZADD' then
+        redis.call('ZADD', KEYS[key + 3], ARGV[arg + 2], id)
     else
-        redis.call(ARGV[arg + 1], KEYS[key + 1], ARGV[arg])
+        redis.call(command, queue, id)
     end
     return 1
 end
 """
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A caller's Idempotency-Key: of all submissions that bear it one becomes a job."""
+
+    record: str  #: the key in Redis, which tells callers and tasks apart
+    fingerprint: str  #: of what was asked for; the same key with another one is refused
+    ttl: int  #: seconds it is remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +135,8 @@ class Submission:
     on_dependency_failure: Literal["fail", "run"] = "fail"  #: what it does if one does not finish
     result_as: str | None = None  #: the parameter that gets the only dependency's result
     webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
+    once: Once | None = None
+    queue_limit: int = 0  #: refused where so many wait already; 0 for no limit
 
     @property
     def due(self) -> datetime | None:
@@ -143,12 +202,29 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
         ours["result_as"] = submission.result_as
     if url := submission.webhook or policy.webhook:
         ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
+    lock, delay = "", 0
+    if policy.unique:
+        lock = ours["unique_lock"] = unique_lock(submission)
+        delay = max(0, moment - int(now().timestamp()))
+    once = submission.once or Once("", "", 0)
     fields = [part for entry in (job.to_dict() | ours).items() for part in entry]
     # As RQ's Queue and registry would say, which take 20 µs to make.
     queue = Queue.redis_queue_namespace_prefix + job.origin
     scheduled = ScheduledJobRegistry.key_template.format(job.origin)
     keys = [job.key, queue, Queue.redis_queues_keys, scheduled]
-    return keys, [job.id, command, moment, *fields]
+    options = [once.record, once.fingerprint, once.ttl, lock, UNIQUE_TTL + delay]
+    return keys, [job.id, command, moment, submission.queue_limit, *options, *fields]
+
+
+def digest(*parts: Any) -> str:
+    """Short, and the same for the same JSON data, whatever the order of its members."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def unique_lock(submission: Submission) -> str:
+    """The key in Redis that names the live job of this task with these parameters."""
+    return f"paddock:unique:{submission.task.name}:{digest(submission.parameters)}"
 
 
 def _waits(job: Job) -> bool:

@@ -13,7 +13,7 @@ from service.api.answers import problems as problems_of
 from service.api.auth import Guard
 from service.api.dashboard import dashboard
 from service.api.openapi import openapi
-from service.api.requests import BodyLimit, RequestId
+from service.api.requests import BodyLimit, BodyTimeLimit, RequestId
 from service.api.tasks import add_submit_routes, task_routes
 from service.broker.broker import Broker
 from service.broker.connection import redis_url
@@ -51,6 +51,7 @@ def create_app(settings: Settings, catalogue: Catalogue | None = None) -> FastAP
     app.add_api_route("/", _home, include_in_schema=False)
     app.mount("/dashboard", dashboard(redis_url(settings)))
     problems.install(app)
+    app.add_middleware(BodyTimeLimit, seconds=settings.request_timeout)
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestId)  # added last, so outermost: refusals bear an id as well

@@ -1,5 +1,6 @@
-"""What is done to every request: an id and safe headers, and a limit to its body."""
+"""What is done to every request: an id and safe headers, and limits to its body's size and time."""
 
+import asyncio
 import os
 import re
 
@@ -7,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem_response
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, RequestTooSlow
 
 # No page of ours is shown in another site's frame (clickjacking), nor any answer taken for a type
 # that it does not claim.
@@ -18,6 +19,7 @@ _SAFE_HEADERS = {
 }
 _SAFE = [(name.lower().encode(), value.encode()) for name, value in _SAFE_HEADERS.items()]
 _OURS = {name for name, _ in _SAFE} | {b"x-request-id"}
+SLOWEST = 16 * 1024  # bytes a second, at which a large body may come
 _USABLE_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
 
 
@@ -79,4 +81,43 @@ class BodyLimit:
         return BodyTooLarge(
             f"The body may have {self._limit} bytes at most (PADDOCK_MAX_BODY). "
             "Pass large data by reference: a file's path, or a URL."
+        )
+
+
+class BodyTimeLimit:
+    """ASGI middleware: 408 for a body that trickles in, whose caller would hold a place for ever.
+
+    What counts is the time that is spent waiting for the caller, not what the service does between.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self._app, self._seconds = app, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        left, is_whole = self._seconds, False
+
+        async def receive_in_time() -> Message:
+            nonlocal left, is_whole
+            if is_whole:
+                return await receive()  # which tells whether the caller is still there
+            clock = asyncio.get_running_loop().time
+            began = clock()
+            try:
+                async with asyncio.timeout(max(left, 0)):
+                    message = await receive()
+            except TimeoutError as error:
+                raise self._problem() from error
+            left += len(message.get("body", b"")) / SLOWEST - (clock() - began)
+            is_whole = not message.get("more_body", False)
+            return message
+
+        await self._app(scope, receive_in_time, send)
+
+    def _problem(self) -> RequestTooSlow:
+        return RequestTooSlow(
+            f"The body did not arrive within {self._seconds:g} seconds (PADDOCK_REQUEST_TIMEOUT) "
+            f"and one more for each {SLOWEST // 1024} KiB of it; nothing was accepted."
         )

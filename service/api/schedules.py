@@ -63,6 +63,7 @@ def show_schedule(name: str, schedules: SchedulesDep) -> Response:
         200: {"model": ScheduleView, "description": "It replaces the one of this name."},
         **problems(
             s400="The body can't be read.",
+            s408="The body came too slowly.",
             s409="A task declares a schedule of this name.",
             s413="The body is too large.",
             s415="Not JSON.",

@@ -107,6 +107,7 @@ class TaskView(BaseModel):
     concurrency_key: str | None = Field(
         description="So many for each value of this parameter, or of a function of them all."
     )
+    unique: bool = Field(description="Of jobs with the same parameters one waits or runs at most.")
     parameters: dict[str, Any]
     result: dict[str, Any]
 

@@ -16,14 +16,18 @@ from jobs.catalogue import Catalogue
 from service.api.answers import job_location, job_response, json_response, problems
 from service.api.dependencies import broker_of, settings_of
 from service.api.forms import form_to_json
+from service.api.idempotency import DESCRIBED_KEY, once
 from service.api.options import described_options, read_options
 from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, SubmitOptions, TaskView
 from service.api.webhooks import accepted_webhook
+from service.broker.broker import Broker
 from service.broker.chaining import check_chaining, listed_ids
 from service.broker.enqueuer import Submission
 from service.broker.status import Status
 from service.errors import (
+    AlreadySubmitted,
+    JobGone,
     JobNotFound,
     MalformedBody,
     MediaTypeUnsupported,
@@ -106,19 +110,27 @@ def _add_submit_route(
         response_model=JobView,
         responses={
             **responses,
-            200: {"model": JobView, "description": "It ended within `wait` seconds."},
+            200: {
+                "model": JobView,
+                "description": "It ended within `wait` seconds; or a job stands for it already: "
+                "`Idempotency-Replayed` or `Paddock-Duplicate` says so.",
+            },
             **problems(
-                s400="The body can't be read.",
+                s400="The body or the Idempotency-Key can't be read.",
                 s404="No such queue.",
+                s408="The body came too slowly.",
                 s409="Webhooks are not set up.",
+                s410="The job that stands for this submission is gone.",
                 s413="The body is too large.",
                 s415="Neither JSON nor a form.",
-                s422="The parameters or options are not valid.",
+                s422="The parameters or options are not valid, or differ from those that this "
+                "Idempotency-Key came with.",
+                s429="The queue is full.",
                 s503="Redis is away.",
             ),
         },
         openapi_extra={
-            "parameters": described_options(SubmitOptions),
+            "parameters": [*described_options(SubmitOptions), DESCRIBED_KEY],
             "requestBody": {
                 "required": bool(task.parameters.schema.get("required")),
                 "content": {kind: {"schema": body} for kind in (JSON, FORM)},
@@ -139,9 +151,10 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             options.result_as,
             delayed=options.delay is not None or options.at is not None,
         )
+        parameters = await _parameters(request, task, options.result_as)
         submission = Submission(
             task=task,
-            parameters=await _parameters(request, task, options.result_as),
+            parameters=parameters,
             queue=_known_queue(options.queue, settings, broker.catalogue),
             timeout=options.timeout,
             result_ttl=options.result_ttl,
@@ -151,8 +164,13 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             on_dependency_failure=options.on_dependency_failure,
             result_as=options.result_as,
             webhook=accepted_webhook(options.webhook, settings),
+            once=once(request, task, parameters, options, settings.idempotency_ttl),
+            queue_limit=settings.queue_limit,
         )
-        job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
+        try:
+            job, status = await broker.enqueuer.submit(submission), HTTPStatus.ACCEPTED
+        except AlreadySubmitted as found:
+            return await _show_standing(request, broker, found, options.wait)
         # It is accepted: nothing that happens while its end is waited for may say otherwise.
         with contextlib.suppress(RedisError, JobNotFound):
             if job.status is Status.FAILED:  # for its dependency had failed: it has an error
@@ -164,6 +182,23 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
         return response
 
     return submit
+
+
+async def _show_standing(
+    request: Request, broker: Broker, found: AlreadySubmitted, wait: float | None
+) -> Response:
+    """The job that stands for this submission already, as it is now."""
+    headers = {"Idempotency-Replayed" if found.is_replay else "Paddock-Duplicate": "true"}
+    try:
+        if wait:
+            await broker.ended(found.job_id, wait)
+        job = await run_in_threadpool(broker.job, found.job_id)
+    except JobNotFound as gone:
+        raise JobGone(found.job_id, headers=headers) from gone
+    response = job_response(job)
+    response.headers["Location"] = job_location(request, job.id)
+    response.headers.update(headers)
+    return response
 
 
 async def _parameters(request: Request, task: Task[..., Any], given: str | None) -> dict[str, Any]:
@@ -231,6 +266,7 @@ def _view(task: Task[..., Any]) -> TaskView:
         failure_ttl=policy.failure_ttl,
         concurrency=policy.concurrency,
         concurrency_key=key if isinstance(key, str) else getattr(key, "__name__", None),
+        unique=policy.unique,
         parameters=task.parameters.schema,
         result=task.result.schema,
     )

@@ -20,6 +20,7 @@ from rq.registry import (
 from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
+from service.admission import UNIQUE, UNIQUE_TTL
 from service.broker.status import Status, status_of
 from service.errors import JobNotFound, StatusConflict
 from service.waiting import WAITING
@@ -31,6 +32,7 @@ from service.waiting import WAITING
 # ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept
 _CANCEL = (
     WAITING
+    + UNIQUE
     + """
 now, stamp = tonumber(ARGV[2]), ARGV[3]
 local WAITS = {deferred = 1, rate_limited = 1, ready_to_enqueue = 1, created = 1}
@@ -44,6 +46,7 @@ if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
     for _, key in ipairs({KEYS[1], dependencies_of(ARGV[1])}) do
         redis.call('EXPIRE', key, ARGV[4])
     end
+    release(KEYS[1], ARGV[1])
     -- RQ never drops anything from this registry
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2] - ARGV[4])
     redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
@@ -60,9 +63,11 @@ return status
 )
 
 # KEYS: job, failed registry
-# ARGV: job id, now (Unix), now (RQ's text), retries that it gets again, or ''
+# ARGV: job id, now (Unix), now (RQ's text), retries that it gets again, or '', how long
+#       it may be the only one
 _RETRY = (
     WAITING
+    + UNIQUE
     + """
 now, stamp = tonumber(ARGV[2]), ARGV[3]
 local f = redis.call('HMGET', KEYS[1], 'status', 'dependency_ids', 'on_dependency_failure')
@@ -72,6 +77,11 @@ for _, other in ipairs(f[1] == 'failed' and f[2] and cjson.decode(f[2]) or {}) d
         return 'broken by ' .. other
     end
 end
+local lock = redis.call('HGET', KEYS[1], 'unique_lock')
+local holds = f[1] == 'failed' and lock and holder(lock, prefix .. ':job:')
+if holds and holds ~= ARGV[1] then
+    return 'held by ' .. holds
+end
 if f[1] and redis.call('ZREM', KEYS[2], ARGV[1]) > 0 then
     redis.call('HDEL', KEYS[1], 'cancel_requested', 'enqueue_at_front')
     redis.call('HSET', KEYS[1], 'enqueued_at', stamp, 'started_at', '', 'ended_at', '',
@@ -80,6 +90,9 @@ if f[1] and redis.call('ZREM', KEYS[2], ARGV[1]) > 0 then
         redis.call('HSET', KEYS[1], 'retries_left', ARGV[4])
     end
     redis.call('DEL', dependencies_of(ARGV[1]))
+    if lock then
+        redis.call('SET', lock, ARGV[1], 'EX', ARGV[5])
+    end
     redis.call('PERSIST', KEYS[1])
     redis.call('PERSIST', KEYS[1] .. ':dependents')
     await(ARGV[1])
@@ -100,6 +113,7 @@ over(ARGV[1])
 """
 )
 
+_HELD = "held by "
 _TOLD, _BROKEN = "told to stop by this call", "broken by "
 _DONE = ("canceled by this call", "queued by this call", _TOLD)
 
@@ -153,7 +167,7 @@ class JobActions:
             job_id,
             keys=[job.key, FailedJobRegistry(queue=self._queue(job)).key],
             # The enqueuer lists one interval for each retry, so their number is the policy's.
-            args=[*_at(job_id), len(job.retry_intervals or []) or ""],
+            args=[*_at(job_id), len(job.retry_intervals or []) or "", UNIQUE_TTL],
             only="Only a failed job can be retried",
         )
 
@@ -219,6 +233,13 @@ class JobActions:
                 "first; this one then waits for it.",
                 job_status=Status.FAILED,
                 depends_on=other,
+            )
+        if as_text(found).startswith(_HELD):
+            other = as_text(found).removeprefix(_HELD)
+            raise StatusConflict(
+                f"Its task is unique, and job {other} with the same parameters has not ended.",
+                job_status=Status.FAILED,
+                job=other,
             )
         if as_text(found) not in _DONE:
             raise _conflict(status_of(JobStatus(as_text(found))), only)

@@ -13,12 +13,18 @@ from rq.utils import as_text
 
 from jobs.catalogue import Catalogue
 from service.broker.actions import JobActions
-from service.broker.connection import connect, connect_async, redis_url
+from service.broker.connection import (
+    CALLERS_TIMEOUT,
+    connect_async,
+    connect_for_callers,
+    redis_url,
+)
 from service.broker.durability import Wait, durability, refusal
 from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
 from service.broker.listing import JobListing
 from service.broker.overview import Overview
+from service.broker.patience import Patience
 from service.broker.records import JobReader, JobRecord
 from service.broker.status import status_of
 from service.errors import JobNotFound, RedisUnsuitable
@@ -45,7 +51,9 @@ class Broker:
     def open(cls, settings: Settings, catalogue: Catalogue) -> Self:
         """Make the clients; they connect when first used."""
         url = redis_url(settings)
-        client, async_client = connect(url), connect_async(url)
+        patience = Patience(CALLERS_TIMEOUT)
+        client = connect_for_callers(url, patience)
+        async_client = connect_async(url, patience)
         reader = JobReader(client, Catalogue(catalogue, unlisted=[deliver_webhook]))
         return cls(
             client=client,

@@ -7,9 +7,11 @@ import redis
 import redis.asyncio
 
 from service.broker.embedded import socket_url
+from service.broker.patience import Patience, PatientAsyncPool, PatientPool
 from service.settings import Settings
 
-SOCKET_TIMEOUT = 2.0  # seconds: a caller is told "away" rather than kept waiting
+SOCKET_TIMEOUT = 2.0  # seconds
+CALLERS_TIMEOUT = 1.5  # seconds: within two, a caller is told "away" rather than kept waiting
 MOST_CONNECTIONS = 64  # of one process's event loop; further requests wait for one of them
 
 # No retries by redis-py: it would send an EXEC again whose reply was lost, and push a job twice.
@@ -21,6 +23,7 @@ _CLIENT: dict[str, Any] = {
     "socket_timeout": SOCKET_TIMEOUT,
     "socket_connect_timeout": SOCKET_TIMEOUT,
 }
+_CALLERS = {"socket_timeout": CALLERS_TIMEOUT, "socket_connect_timeout": CALLERS_TIMEOUT}
 
 
 def redis_url(settings: Settings) -> str:
@@ -35,14 +38,24 @@ def connect(url: str) -> "redis.Redis":
     return redis.Redis.from_url(url, **_CLIENT)
 
 
-def connect_async(url: str) -> "redis.asyncio.Redis":
+def connect_for_callers(url: str, patience: Patience) -> "redis.Redis":
+    """The same for those who answer callers, and mustn't keep them waiting."""
+    options = _CLIENT | _CALLERS
+    return redis.Redis.from_pool(PatientPool.from_url(url, patience=patience, **options))
+
+
+def connect_async(url: str, patience: Patience | None = None) -> "redis.asyncio.Redis":
     """A client for the event loop. No connection is made yet.
 
     Those that find no connection free wait for one; redis-py's usual pool raises instead, and a
     Redis that pauses for a second would have callers turned away.
     """
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url, max_connections=MOST_CONNECTIONS, timeout=SOCKET_TIMEOUT, **_CLIENT
+    pool = PatientAsyncPool.from_url(
+        url,
+        max_connections=MOST_CONNECTIONS,
+        timeout=CALLERS_TIMEOUT,
+        patience=patience or Patience(CALLERS_TIMEOUT),
+        **_CLIENT | _CALLERS,
     )
     return redis.asyncio.Redis.from_pool(pool)
 

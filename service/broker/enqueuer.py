@@ -7,8 +7,9 @@ from collections.abc import Callable
 import redis.asyncio
 from redis.exceptions import ResponseError
 from rq.job import Job, JobStatus
+from rq.utils import as_text
 
-from service.broker.arrival import arrived_as
+from service.broker.acceptance import check_taken
 from service.broker.exchange import Unanswered
 from service.broker.group import Assure, GroupCommit
 from service.broker.records import JobRecord, awaited
@@ -36,17 +37,19 @@ class Enqueuer:
     async def submit(self, submission: Submission) -> JobRecord:
         """Enqueue it, and return the job once Redis has it.
 
-        Raises `RedisAway`; its document's `in_doubt` says whether the job may exist all the same.
+        Raises `AlreadySubmitted`, `IdempotencyKeyReused` or `QueueFull`; or `RedisAway`, whose
+        document's `in_doubt` says whether the job may exist all the same.
         """
         job = job_of(submission, new_job_id(), self._client)
         keys, args = enqueue_arguments(job, submission)
         try:
-            answer = await self._commit.run(keys, args)
+            taken, *status = await self._commit.run(keys, args)
+            check_taken(taken, job, submission)
         except ResponseError as error:
             raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
         except Unanswered as error:
             raise _away(error, self._explain(error.reason), job.id) from error
-        return _record(job, submission, arrived_as(answer))
+        return _record(job, submission, JobStatus(as_text(status[0])) if status else None)
 
 
 def _record(job: Job, submission: Submission, status: JobStatus | None) -> JobRecord:

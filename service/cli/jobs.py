@@ -21,7 +21,7 @@ from service.broker.enqueuer import Submission
 from service.broker.records import JobRecord
 from service.broker.status import Status
 from service.cli.output import job_as_json, job_as_text, progress_line
-from service.errors import ParametersInvalid, RedisAway
+from service.errors import AlreadySubmitted, ParametersInvalid, RedisAway
 from service.settings import Settings
 
 LOOK_INTERVAL = 0.2  # seconds between updates of the display while waiting
@@ -150,10 +150,18 @@ def _parameters(
 
 async def _submit(broker: Broker, submission: Submission, *, wait: bool) -> JobRecord:
     try:
-        job = await broker.enqueuer.submit(submission)
+        job = await _enqueue(broker, submission)
         return await _watch(broker, job) if wait else job
     finally:
         await broker.async_client.aclose()
+
+
+async def _enqueue(broker: Broker, submission: Submission) -> JobRecord:
+    try:
+        return await broker.enqueuer.submit(submission)
+    except AlreadySubmitted as found:
+        click.echo("The task is unique, and there is such a job already:", err=True)
+        return await asyncio.to_thread(broker.job, found.job_id)
 
 
 async def _watch(broker: Broker, job: JobRecord) -> JobRecord:

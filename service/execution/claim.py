@@ -21,6 +21,7 @@ from rq.registry import StartedJobRegistry
 from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import as_text, now, utcformat
 
+from service.admission import ROOM
 from service.execution.scripts import ScriptCall
 from service.waiting import WAITING
 
@@ -44,6 +45,7 @@ EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 # it on the queue) has to wait for one, and one whose dependency's result is gone fails.
 _CLAIM = (
     WAITING
+    + ROOM
     + """
 local execution, worker = ARGV[1], ARGV[2]
 now, stamp = tonumber(ARGV[3]), ARGV[4]
@@ -120,6 +122,7 @@ for i = 1, #KEYS, 2 do
             redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
             -- Its record may have expired a moment ago; without an end it would live for ever.
             redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[7])
+            count_taken(KEYS[i], 1)
             return {(i + 1) / 2, id, redis.call('HGETALL', job), given}
         end
         id = redis.call('LPOP', KEYS[i])

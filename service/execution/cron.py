@@ -66,8 +66,13 @@ redis.call('ZADD', KEYS[3], ARGV[5], ARGV[2])
 if not KEYS[5] then
     return 'passed over'
 end
+local made = enqueue(5, 7)
+if type(made) == 'table' then  -- a unique task, whose job of before still waits or runs
+    redis.call('HSET', KEYS[4], ARGV[2], ARGV[6] .. ' ' .. made[2])
+    return made[1]
+end
 redis.call('HSET', KEYS[4], ARGV[2], ARGV[6] .. ' ' .. ARGV[7])
-return enqueue(5, 7) == 1 and 'enqueued' or 'there already'
+return made == 1 and 'enqueued' or 'there already'
 """
 
 logger = logging.getLogger("paddock.scheduler")

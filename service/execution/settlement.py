@@ -14,6 +14,7 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result
 from rq.utils import now, utcformat
 
+from service.admission import UNIQUE
 from service.execution.claim import ClaimedJob
 from service.execution.decision import Decision, Ended, decide
 from service.execution.outcome import Kind
@@ -31,6 +32,7 @@ from service.webhooks.notice import NOTHING, told_error, told_result
 # → 0 where the execution no longer holds the job, else 1
 _SETTLE = (
     WAITING
+    + UNIQUE
     + """
 now, stamp = tonumber(ARGV[1]), ARGV[11]
 local id, execution, worker = ARGV[2], ARGV[3], ARGV[4]
@@ -86,6 +88,7 @@ for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', dependencies_o
         redis.call('EXPIRE', key, ARGV[9])
     end
 end
+release(job, id)
 return 1
 """
 )

@@ -1,8 +1,6 @@
 """No handler blocks the event loop: the service answers while others work, or wait for Redis."""
 
 import signal
-import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,26 +12,10 @@ import pytest
 
 from service.settings import Settings
 from tests.conftest import TASKS, RedisServer, Start, eventually
+from tests.integration.serving import TIMEOUT, serve
 
 SIZE = 25_000_000  # about two seconds of work for each job, where nothing else runs
 HANG = 5.0  # seconds; a bound for hangs, no measure of speed
-TIMEOUT = 60.0  # seconds that a client waits
-
-
-def serve(start: Start, **environment: str) -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
-    start(sys.executable, "-m", "service.cli", "serve", "--port", port, **environment)
-    url = f"http://127.0.0.1:{port}"
-    eventually(lambda: is_live(url))
-    return url
-
-
-def is_live(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/live", timeout=TIMEOUT).is_success
-    except httpx.TransportError:
-        return False
 
 
 def durations_until(over: Callable[[], bool], client: httpx.Client) -> list[float]:

@@ -163,7 +163,8 @@ def test_a_redis_that_stalls_leaves_the_job_in_doubt_and_never_doubles_it(
     # Every try lay in the socket, and the first of them was the only one that did anything.
     eventually(lambda: problem["job"] in queued(own))
     assert len(queued(own)) == 2
-    assert api.get(f"/jobs/{problem['job']}").json()["status"] == "queued"
+    # For half a second after the last wait in vain nobody tries anew.
+    eventually(lambda: api.get(f"/jobs/{problem['job']}").status_code == 200)
 
 
 # A lost reply
@@ -246,6 +247,32 @@ def test_a_job_whose_reply_is_lost_is_accepted_once(
     assert answer.status_code == 202
     assert getattr(proxy, when) == 0
     assert queued(own) == [*before, answer.json()["id"]]
+
+
+@pytest.mark.parametrize("when", ["cuts_before", "cuts_after"])
+def test_a_job_with_a_key_whose_reply_is_lost_is_no_replay_to_who_sent_it(
+    own: RedisServer, proxy: Proxy, proxied: TestClient, when: str
+) -> None:
+    keyed = {"Idempotency-Key": "k"}
+    before = queued(own)
+    setattr(proxy, when, 2)
+    answer = proxied.post("/tasks/echo", json={}, headers=keyed)
+    assert (answer.status_code, "Idempotency-Replayed" in answer.headers) == (202, False)
+    again = proxied.post("/tasks/echo", json={}, headers=keyed)
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
+    assert queued(own) == [*before, answer.json()["id"]]
+
+
+def test_a_job_in_doubt_that_has_a_key_can_simply_be_sent_again(
+    own: RedisServer, proxy: Proxy, proxied: TestClient
+) -> None:
+    keyed = {"Idempotency-Key": "k"}
+    before = queued(own)
+    proxy.cuts_after = 3
+    problem = told_to_come_back(proxied.post("/tasks/echo", json={}, headers=keyed))
+    again = proxied.post("/tasks/echo", json={}, headers=keyed)
+    assert (again.status_code, again.json()["id"]) == (200, problem["job"])
+    assert queued(own) == [*before, problem["job"]]
 
 
 def test_a_job_whose_every_reply_is_lost_is_in_doubt_and_there_once(

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 
 from service.api.dashboard.templates import MendedTemplates
 from service.api.dashboard.views import REFUSALS, Views
-from service.broker.connection import connect
+from service.broker.connection import CALLERS_TIMEOUT, connect_for_callers
+from service.broker.patience import Patience
 
 RETRY_AFTER = "2"  # seconds
 
@@ -35,7 +36,9 @@ def dashboard(url: str) -> ASGIApp:
     # upstream issue known).
     app.before_request_funcs[blueprint.name] = [_refuse_other_instances]
     # A client of its own, shared by all of the dashboard's requests and by nobody else.
-    app.view_functions.update(Views(connect(url)).by_endpoint())
+    app.view_functions.update(
+        Views(connect_for_callers(url, Patience(CALLERS_TIMEOUT))).by_endpoint()
+    )
     # Upstream answers 500 to all of these (upstream pull request #520, open, for missing jobs).
     app.register_error_handler(NoSuchJobError, _no_such_job)
     for refusal in REFUSALS:

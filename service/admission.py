@@ -1,0 +1,65 @@
+"""What decides whether a submission becomes a job of its own: Lua for the scripts that enqueue.
+
+Redis decides, in the step that enqueues: of fifty that arrive at the same instant at several API
+processes one finds nothing yet, and the others find what that one wrote.
+"""
+
+UNIQUE_TTL = 30 * 24 * 3600  # seconds beyond its due time that a job is known to be the only one
+SHORTEST_RETRY, LONGEST_RETRY = 1, 600  # seconds, what a caller is told to wait for room
+UNKNOWN_RETRY = 60  # seconds, where nothing left the queue lately
+
+# holder(lock, jobs): the id of the live job that a unique task's lock names, else nil. Nothing has
+# to free a lock when its job ends, is deleted or lost in whichever way; `jobs` is what the keys of
+# jobs begin with. release(job, id): drop the lock of a job that has ended, to save its memory.
+UNIQUE = """
+local OVER = {finished = true, failed = true, stopped = true, canceled = true}
+
+local function holder(lock, jobs)
+    local id = redis.call('GET', lock)
+    local status = id and redis.call('HGET', jobs .. id, 'status')
+    return status and not OVER[status] and id or nil
+end
+
+local function release(job, id)
+    local f = redis.call('HMGET', job, 'unique_lock', 'status')
+    if f[1] and (not f[2] or OVER[f[2]]) and redis.call('GET', f[1]) == id then
+        redis.call('DEL', f[1])
+    end
+end
+"""
+
+# count_taken(queue, n): note that workers took so many off the queue.
+# wait_for_room(queue, waiting, more, limit): nil where `more` jobs fit beside those that wait, else
+# the seconds in which a tenth of what waits is drained too, at the rate of the last minute or two.
+ROOM = f"""
+local function drained(queue, minute)
+    return 'paddock:drained:' .. queue .. ':' .. minute
+end
+
+local function this_minute()
+    local now = tonumber(redis.call('TIME')[1])
+    return math.floor(now / 60), now % 60
+end
+
+local function count_taken(queue, n)
+    local key = drained(queue, (this_minute()))
+    if redis.call('INCRBY', key, n) == n then
+        redis.call('EXPIRE', key, 180)
+    end
+end
+
+local function wait_for_room(queue, waiting, more, limit)
+    if limit == 0 or waiting + more <= limit then
+        return nil
+    end
+    local minute, seconds = this_minute()
+    local taken = tonumber(redis.call('GET', drained(queue, minute)) or 0)
+        + tonumber(redis.call('GET', drained(queue, minute - 1)) or 0)
+    if taken == 0 then
+        return {UNKNOWN_RETRY}
+    end
+    local wanted = waiting + more - limit + waiting / 10
+    local wait = math.ceil(wanted * (60 + seconds) / taken)
+    return math.max({SHORTEST_RETRY}, math.min(wait, {LONGEST_RETRY}))
+end
+"""
