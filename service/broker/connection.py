@@ -11,7 +11,7 @@ from service.broker.patience import Patience, PatientAsyncPool, PatientPool
 from service.settings import Settings
 
 SOCKET_TIMEOUT = 2.0  # seconds
-CALLERS_TIMEOUT = 1.5  # seconds: within two, a caller is told "away" rather than kept waiting
+CALLERS_TIMEOUT = 1.2  # seconds: within two, a caller is told "away" rather than kept waiting
 MOST_CONNECTIONS = 64  # of one process's event loop; further requests wait for one of them
 
 # No retries by redis-py: it would send an EXEC again whose reply was lost, and push a job twice.

@@ -18,11 +18,11 @@ from service.broker.durability import Wait
 from service.broker.exchange import Call, ScriptCaller
 from service.errors import RedisUnsuitable
 
-ANSWER_WITHIN = 1.8  # seconds from a call's arrival, whatever becomes of Redis
+ANSWER_WITHIN = 1.6  # seconds from a call's arrival, whatever becomes of Redis
 TRIES = 3
 PAUSE = 0.15  # seconds between tries
 MOST_CALLS, MOST_BYTES = 256, 1024 * 1024  # of one group; a larger call goes alone
-IN_FLIGHT = 2  # groups: one that Redis works on, and one that lies ready for it
+IN_FLIGHT = 3  # groups: one that Redis works on, others that lie ready for it or are being answered
 MOST_IN_FLIGHT = 32  # groups that wait for the server's next sync, where it syncs by the clock
 LINGER = 0.002  # seconds that the next group forms for, for each group that waits so
 ASSURED_FOR = 5.0  # seconds until it is asked again what to wait for: servers are reconfigured
