@@ -229,6 +229,15 @@ class OptionsInvalid(Problem):
     )
 
 
+class DependencyUnknown(OptionsInvalid):
+    """A job was to depend on one that does not exist."""
+
+    def __init__(self, job_id: str) -> None:
+        told = f"There is no job {job_id!r}: it never was, was deleted, or its result has expired."
+        fault = {"in": "query", "field": "depends_on", "message": told}
+        super().__init__(f"depends_on: {told} Nothing was accepted.", errors=[fault], job=job_id)
+
+
 class WebhooksOff(Problem):
     """Nothing could be signed, and a receiver should believe nothing else."""
 

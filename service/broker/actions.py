@@ -10,35 +10,48 @@ from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.queue import Queue
-from rq.rate_limit import RateLimitRegistry
-from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegistry
-from rq.utils import as_text, current_timestamp, now, utcformat
+from rq.registry import (
+    CanceledJobRegistry,
+    DeferredJobRegistry,
+    FailedJobRegistry,
+    ReadyJobRegistry,
+    ScheduledJobRegistry,
+)
+from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
 from service.admission import UNIQUE, UNIQUE_TTL
 from service.broker.status import Status, status_of
 from service.errors import JobNotFound, StatusConflict
-from service.webhooks.notice import NOTIFY
+from service.waiting import WAITING
 
 # Each action decides and acts in one script, since workers move jobs at the same moment. Each
 # answers with the status that it found.
 
-# KEYS: job, queue, scheduled registry, canceled registry
+# KEYS: job, queue, scheduled registry, canceled registry, deferred registry, ready registry
 # ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept
 _CANCEL = (
-    UNIQUE
-    + NOTIFY
+    WAITING
+    + UNIQUE
     + """
+now, stamp = tonumber(ARGV[2]), ARGV[3]
+local WAITS = {deferred = 1, rate_limited = 1, ready_to_enqueue = 1, created = 1}
 local status = redis.call('HGET', KEYS[1], 'status')
 if (status == 'queued' and redis.call('LREM', KEYS[2], 1, ARGV[1]) > 0)
-        or (status == 'scheduled' and redis.call('ZREM', KEYS[3], ARGV[1]) > 0) then
+        or (status == 'scheduled' and redis.call('ZREM', KEYS[3], ARGV[1]) > 0)
+        or (status and WAITS[status]) then
+    redis.call('ZREM', KEYS[5], ARGV[1])
+    redis.call('ZREM', KEYS[6], ARGV[1])
     redis.call('HSET', KEYS[1], 'status', 'canceled', 'ended_at', ARGV[3])
-    redis.call('EXPIRE', KEYS[1], ARGV[4])
+    for _, key in ipairs({KEYS[1], dependencies_of(ARGV[1])}) do
+        redis.call('EXPIRE', key, ARGV[4])
+    end
     release(KEYS[1], ARGV[1])
     -- RQ never drops anything from this registry
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[2] - ARGV[4])
     redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
-    notify(ARGV[1], 'canceled', ARGV[3])
+    notify(ARGV[1], 'canceled', stamp)
+    over(ARGV[1])
     return 'canceled by this call'
 end
 if status == 'started' then
@@ -49,38 +62,59 @@ return status
 """
 )
 
-# KEYS: job, queue, failed registry, set of queues
-# ARGV: job id, now (RQ's text), retries that it gets again, or '', how long it may be the only one
+# KEYS: job, failed registry
+# ARGV: job id, now (Unix), now (RQ's text), retries that it gets again, or '', how long
+#       it may be the only one
 _RETRY = (
-    UNIQUE
+    WAITING
+    + UNIQUE
     + """
-local status = redis.call('HGET', KEYS[1], 'status')
-local lock = redis.call('HGET', KEYS[1], 'unique_lock')
-local other = status == 'failed' and lock and holder(lock, string.sub(KEYS[1], 1, -#ARGV[1] - 1))
-if other and other ~= ARGV[1] then
-    return 'held by ' .. other
-end
-if status and redis.call('ZREM', KEYS[3], ARGV[1]) > 0 then
-    redis.call('HDEL', KEYS[1], 'cancel_requested')
-    redis.call('HSET', KEYS[1], 'status', 'queued', 'enqueued_at', ARGV[2],
-        'started_at', '', 'ended_at', '', 'exc_info', '', 'worker_name', '', 'crashes', 0)
-    if ARGV[3] ~= '' then
-        redis.call('HSET', KEYS[1], 'retries_left', ARGV[3])
+now, stamp = tonumber(ARGV[2]), ARGV[3]
+local f = redis.call('HMGET', KEYS[1], 'status', 'dependency_ids', 'on_dependency_failure')
+for _, other in ipairs(f[1] == 'failed' and f[2] and cjson.decode(f[2]) or {}) do
+    local its = redis.call('HGET', key_of(other), 'status')
+    if its and verdict(its, f[3]) == 'broken' then
+        return 'broken by ' .. other
     end
+end
+local lock = redis.call('HGET', KEYS[1], 'unique_lock')
+local holds = f[1] == 'failed' and lock and holder(lock, prefix .. ':job:')
+if holds and holds ~= ARGV[1] then
+    return 'held by ' .. holds
+end
+if f[1] and redis.call('ZREM', KEYS[2], ARGV[1]) > 0 then
+    redis.call('HDEL', KEYS[1], 'cancel_requested', 'enqueue_at_front')
+    redis.call('HSET', KEYS[1], 'enqueued_at', stamp, 'started_at', '', 'ended_at', '',
+        'exc_info', '', 'worker_name', '', 'crashes', 0)
+    if ARGV[4] ~= '' then
+        redis.call('HSET', KEYS[1], 'retries_left', ARGV[4])
+    end
+    redis.call('DEL', dependencies_of(ARGV[1]))
     if lock then
-        redis.call('SET', lock, ARGV[1], 'EX', ARGV[4])
+        redis.call('SET', lock, ARGV[1], 'EX', ARGV[5])
     end
     redis.call('PERSIST', KEYS[1])
-    redis.call('SADD', KEYS[4], KEYS[2])
-    redis.call('RPUSH', KEYS[2], ARGV[1])
+    redis.call('PERSIST', KEYS[1] .. ':dependents')
+    await(ARGV[1])
     return 'queued by this call'
 end
-return status
+return f[1]
+"""
+)
+
+# ARGV: job id, now (Unix), now (RQ's text)
+_BEFORE_DELETE = (
+    WAITING
+    + """
+now, stamp = tonumber(ARGV[2]), ARGV[3]
+look_at_dependents(ARGV[1])  -- as it stands: it may have finished under another program's worker
+redis.call('HDEL', key_of(ARGV[1]), 'status')
+over(ARGV[1])
 """
 )
 
 _HELD = "held by "
-_TOLD = "told to stop by this call"
+_TOLD, _BROKEN = "told to stop by this call", "broken by "
 _DONE = ("canceled by this call", "queued by this call", _TOLD)
 
 
@@ -91,49 +125,49 @@ class JobActions:
         self._client = client
         self._cancel = client.register_script(_CANCEL)
         self._retry = client.register_script(_RETRY)
+        self._before_delete = client.register_script(_BEFORE_DELETE)
 
     def cancel(self, job_id: str) -> bool:
-        """Take a job off its queue, schedule or dependency; have one that runs stopped.
+        """Take a job off its queue or schedule, or from where it waits; have one that runs stopped.
 
         Returns False for the latter: its worker interrupts it, and kills it a second later.
         """
         job = self._find(job_id)
-        if status_of(job.get_status(refresh=False)) is Status.WAITING:
-            self._cancel_waiting(job)
-            return True
         queue = self._queue(job)
-        registries = (ScheduledJobRegistry(queue=queue), CanceledJobRegistry(queue=queue))
+        registries = [
+            kind(queue=queue)
+            for kind in (
+                ScheduledJobRegistry,
+                CanceledJobRegistry,
+                DeferredJobRegistry,
+                ReadyJobRegistry,
+            )
+        ]
         done = self._act(
             self._cancel,
             job_id,
             keys=[job.key, queue.key, *(registry.key for registry in registries)],
-            args=[job_id, current_timestamp(), utcformat(now()), DEFAULT_FAILURE_TTL],
+            args=[*_at(job_id), DEFAULT_FAILURE_TTL],
             only="Only a job that has not ended can be canceled",
         )
         if done == _TOLD:
             self._tell_worker(job_id)
             return False
-        _give_up_place(job)
         return True
 
     def retry(self, job_id: str) -> None:
-        """Queue a failed job again, with its parameters and all its retries."""
+        """Queue a failed job again, with its parameters and all its retries.
+
+        It waits again for jobs that it depends on and that have been retried; where one stands as
+        failed or canceled, `StatusConflict` names it.
+        """
         job = self._find(job_id)
-        if job.has_rate_limit and status_of(job.get_status(refresh=False)) is Status.FAILED:
-            job.requeue()  # RQ's own, which has it wait for a place under its limit
-            return
-        queue = self._queue(job)
         self._act(
             self._retry,
             job_id,
-            keys=[
-                job.key,
-                queue.key,
-                FailedJobRegistry(queue=queue).key,
-                Queue.redis_queues_keys,
-            ],
+            keys=[job.key, FailedJobRegistry(queue=self._queue(job)).key],
             # The enqueuer lists one interval for each retry, so their number is the policy's.
-            args=[job_id, utcformat(now()), len(job.retry_intervals or []) or "", UNIQUE_TTL],
+            args=[*_at(job_id), len(job.retry_intervals or []) or "", UNIQUE_TTL],
             only="Only a failed job can be retried",
         )
 
@@ -149,11 +183,11 @@ class JobActions:
                 pipe.multi()
                 # Refused where a worker took the job meanwhile, or somebody else deleted it.
                 with contextlib.suppress(WatchError, InvalidJobOperation):
+                    self._before_delete(args=_at(job_id), client=pipe)
                     job.delete(pipeline=pipe)
                     pipe.delete(f"{job.key}:history")
                     pipe.execute()
                     deleted = True
-        _give_up_place(job)
 
     def retry_failed(self) -> list[str]:
         """Queue every failed job again, on every queue; return their ids."""
@@ -162,7 +196,7 @@ class JobActions:
                 pipe.zrange(FailedJobRegistry(queue=queue).key, 0, -1)
             failed = [as_text(job_id) for ids in pipe.execute() for job_id in ids]
         retried = []
-        for job_id in failed:
+        for job_id in sorted(failed):  # by age: first what others depend on
             with contextlib.suppress(JobNotFound, StatusConflict):  # expired, or retried meanwhile
                 self.retry(job_id)
                 retried.append(job_id)
@@ -192,6 +226,14 @@ class JobActions:
         found = script(keys=keys, args=args)
         if found is None:
             raise JobNotFound(job_id)
+        if as_text(found).startswith(_BROKEN):
+            other = as_text(found).removeprefix(_BROKEN)
+            raise StatusConflict(
+                f"It depends on the job {other}, which has failed or was canceled. Retry that one "
+                "first; this one then waits for it.",
+                job_status=Status.FAILED,
+                depends_on=other,
+            )
         if as_text(found).startswith(_HELD):
             other = as_text(found).removeprefix(_HELD)
             raise StatusConflict(
@@ -208,18 +250,11 @@ class JobActions:
         with contextlib.suppress(InvalidJobOperation, NoSuchJobError):  # it has just ended
             send_stop_job_command(self._client, job_id, serializer="json")
 
-    def _cancel_waiting(self, job: Job) -> None:
-        try:
-            job.cancel()
-        except InvalidJobOperation as error:
-            raise _conflict(Status.CANCELED, "It was canceled already") from error
-        self._client.expire(job.key, DEFAULT_FAILURE_TTL)
 
-
-def _give_up_place(job: Job) -> None:
-    """Let another job have its place under its concurrency limit."""
-    if job.has_rate_limit:
-        RateLimitRegistry.from_job(job).cancel(job.id)
+def _at(job_id: str) -> list[Any]:
+    """What scripts are told first: the job, and the time in Unix seconds and as RQ writes it."""
+    moment = now()
+    return [job_id, moment.timestamp(), utcformat(moment)]
 
 
 def _conflict(status: Status, only: str) -> StatusConflict:

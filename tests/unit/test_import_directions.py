@@ -20,6 +20,7 @@ FORBIDDEN = {
     "service/errors.py": ["service.settings", "service.api", "service.broker", "fastapi", "rq"],
     # What broker and execution share, since neither may import the other.
     "service/submission.py": ["service.api", "service.broker", "service.execution", "fastapi"],
+    "service/waiting.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/webhooks": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/schedule_store.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/supervisor.py": ["service.api", "service.broker", "rq", "redis", "fastapi"],
@@ -31,6 +32,7 @@ KNOW_RQ = (
     "service/broker",
     "service/execution",
     "service/submission.py",
+    "service/waiting.py",
     "service/webhooks/notice.py",
     "service/api/dashboard",
     "worker.py",
