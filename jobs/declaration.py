@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
+from jobs.concurrency import check_key, limit_key
 from jobs.errors import DeclarationError
 from jobs.parameters import Parameters, Result
 from jobs.policy import (
@@ -18,6 +19,7 @@ from jobs.policy import (
     DEFAULT_QUEUE,
     DEFAULT_RESULT_TTL,
     DEFAULT_TIMEOUT,
+    ConcurrencyKey,
     PermanentFailure,
     Policy,
     Retry,
@@ -63,6 +65,16 @@ class Task(Generic[P, R]):
     def path(self) -> str:
         """The dotted path that RQ jobs of this task carry; any RQ worker can import it."""
         return f"{self.module}.{self.function.__qualname__}.run"
+
+    def limit(self, parameters: dict[str, Any]) -> tuple[str, int] | None:
+        """The limit that such a job is under: the key it shares with others, and how many run.
+
+        `parameters` are those that `parameters.accept` returns.
+        """
+        if self.policy.concurrency is None:
+            return None
+        key = limit_key(self.name, self.policy.concurrency_key, self.parameters, parameters)
+        return key, self.policy.concurrency
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Run it as a job: plain JSON data in and out, its retry policy applied to what it raises.
@@ -114,6 +126,8 @@ def job(
     memory: int | str | None = None,
     cpu_seconds: int | None = None,
     isolation: Literal["process", "shared"] = "process",
+    concurrency: int | None = None,
+    concurrency_key: ConcurrencyKey | None = None,
     unique: bool = False,
     webhook: str | None = None,
     cron: str | None = None,
@@ -149,6 +163,9 @@ def job(
     - memory, cpu_seconds: what one execution may use, `"512MiB"` or bytes
     - isolation: "process" runs each job in a process of its own; "shared" runs many short, trusted
       ones in one after another, which is faster
+    - concurrency: how many of its jobs may run at once, over all workers and hosts
+    - concurrency_key: so many for each value of this parameter, or of a function that is called
+      with all parameters by name
     - unique: of jobs with the same parameters only one waits or runs at a time; who submits another
       is given that one
     - webhook: URL that is told how each job ended, unless its submission names another
@@ -170,6 +187,7 @@ def job(
                 **options,
             )
             task = Task(function, name, policy)
+            check_key(policy.concurrency_key, task.parameters)
             task.schedule = _schedule(task, cron, timezone, missed, cron_parameters)
         except (TypeError, ValueError, NameError) as error:
             _refuse(function, str(error), error)

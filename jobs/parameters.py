@@ -40,11 +40,11 @@ class Parameters:
             _adapter(hint, f"its parameter {name}")  # alone first, so that it can be named
             if parameter.default is not parameter.empty:
                 fields[name] = Field(default=parameter.default)
-        title = "".join(part.title() for part in function.__name__.split("_")) + "Parameters"
-        config = _AS_JSON | ConfigDict(ser_json_inf_nan="constants")  # kept, to be found
-        model = dataclass(type(title, (), fields), config=config, kw_only=True)
+        self._title = "".join(part.title() for part in function.__name__.split("_")) + "Parameters"
+        self._fields = fields
+        self._without: dict[str, TypeAdapter[Any]] = {}
         self.names = list(self._signature.parameters)
-        self.adapter: TypeAdapter[Any] = _adapter(model, "its parameters")
+        self.adapter: TypeAdapter[Any] = _adapter(self._model(fields), "its parameters")
         self.schema: JSONObject = self.adapter.json_schema()
         properties = self.schema.get("properties", {})
         self.schema["properties"] = {
@@ -55,15 +55,31 @@ class Parameters:
     def _position(self, name: str) -> int:
         return self.names.index(name) if name in self.names else len(self.names)
 
-    def accept(self, body: bytes) -> JSONObject:
+    def _model(self, fields: JSONObject) -> Any:
+        config = _AS_JSON | ConfigDict(ser_json_inf_nan="constants")  # kept, to be found
+        return dataclass(type(self._title, (), dict(fields)), config=config, kw_only=True)
+
+    def accept(self, body: bytes, given: str | None = None) -> JSONObject:
         """JSON text of an object → the same, validated, defaults filled in, as plain JSON data.
 
+        `given` names a parameter that must not be in it, since it is given its value later.
         Raises `pydantic.ValidationError`; its type is `json_invalid` where the text is no JSON.
         """
-        values = self.adapter.validate_json(body)
-        accepted: JSONObject = self.adapter.dump_python(values, mode="json", by_alias=True)
+        adapter = self.adapter if given is None else self._adapter_without(given)
+        values = adapter.validate_json(body)
+        accepted: JSONObject = adapter.dump_python(values, mode="json", by_alias=True)
         _refuse_not_finite(accepted)
         return accepted
+
+    def _adapter_without(self, name: str) -> TypeAdapter[Any]:
+        if name not in self._without:
+            hints = {
+                key: hint for key, hint in self._fields["__annotations__"].items() if key != name
+            }
+            fields = {key: value for key, value in self._fields.items() if key != name}
+            model = self._model(fields | {"__annotations__": hints})
+            self._without[name] = _adapter(model, "its parameters")
+        return self._without[name]
 
     def rebuild(self, args: typing.Sequence[Any], kwargs: JSONObject) -> JSONObject:
         """What a job carries (plain JSON data) → the values to call the function with.

@@ -2,9 +2,9 @@
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 DEFAULT_QUEUE = "default"
 DEFAULT_TIMEOUT = 180  # seconds one execution may take; RQ's own default
@@ -17,6 +17,7 @@ LEAST_MEMORY = 16 * 2**20  # bytes; below this Python itself can't work
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
+ConcurrencyKey = str | Callable[..., Any]  # a parameter's name, or a function of all of them
 
 
 class PermanentFailure(Exception):
@@ -112,6 +113,8 @@ class Policy:
     memory: int | None = None  #: bytes
     cpu_seconds: int | None = None
     isolation: Literal["process", "shared"] = "process"
+    concurrency: int | None = None  #: jobs that may run at once, of those that share a key
+    concurrency_key: ConcurrencyKey | None = None
     unique: bool = False  #: one live job for the same parameters
     webhook: str | None = None  #: URL that is told how each job ended
 
@@ -132,6 +135,12 @@ class Policy:
             raise ValueError(f"isolation={self.isolation!r}: 'process' or 'shared'")
         if self.isolation == "shared" and (self.memory or self.cpu_seconds):
             raise ValueError("isolation='shared': limits on a process would hit the jobs after it")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise ValueError(f"concurrency={self.concurrency}: jobs at once, 1 or more")
+        if self.concurrency_key is not None and self.concurrency is None:
+            raise ValueError(
+                "concurrency_key needs a concurrency=…, the jobs that share it at once"
+            )
         if self.webhook is not None and not self.webhook.startswith(("https://", "http://")):
             raise ValueError(f"webhook={self.webhook!r}: a URL, https://… or http://…")
 

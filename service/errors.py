@@ -221,12 +221,6 @@ class BatchTooLarge(Problem):
     )
 
 
-class BodyTooSlow(Problem):
-    """The caller stopped sending before the body's end."""
-
-    status, slug, title = HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", "The body did not arrive"
-
-
 class MediaTypeUnsupported(Problem):
     status, slug, title = (
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -253,6 +247,15 @@ class OptionsInvalid(Problem):
         "invalid-options",
         "The options in the query are not valid",
     )
+
+
+class DependencyUnknown(OptionsInvalid):
+    """A job was to depend on one that does not exist."""
+
+    def __init__(self, job_id: str) -> None:
+        told = f"There is no job {job_id!r}: it never was, was deleted, or its result has expired."
+        fault = {"in": "query", "field": "depends_on", "message": told}
+        super().__init__(f"depends_on: {told} Nothing was accepted.", errors=[fault], job=job_id)
 
 
 class WebhooksOff(Problem):

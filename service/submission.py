@@ -9,10 +9,10 @@ import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from rq import Retry
-from rq.job import Job, JobStatus
+from rq.job import Dependency, Job, JobStatus
 from rq.queue import Queue
 from rq.registry import ScheduledJobRegistry
 from rq.serializers import JSONSerializer
@@ -20,38 +20,45 @@ from rq.utils import get_call_string, now
 
 from jobs import Task
 from service.admission import ROOM, UNIQUE, UNIQUE_TTL
+from service.waiting import WAITING
 
 LONGEST_ARGUMENT_SHOWN = 80  # characters, in the job's one-line description
 
 # A Lua function for scripts that enqueue. `key` and `arg` are where its own KEYS and ARGV begin:
 # KEYS: job, queue, set of queues, scheduled registry
-# ARGV: job id, 'RPUSH' | 'LPUSH' | 'ZADD', Unix time for ZADD, most jobs that may wait (0: any),
-#       record of the Idempotency-Key ('' for none), its fingerprint, its ttl, lock of a unique task
-#       ('' for none), its ttl, then the job's hash
+# ARGV: job id, 'RPUSH' | 'LPUSH' | 'ZADD' | 'WAIT', Unix time for ZADD, most jobs that may wait
+#       (0: any), record of the Idempotency-Key ('' for none), its fingerprint, its ttl, lock of a
+#       unique task ('' for none), its ttl, then the job's hash
 # → 1, or 0 where this submission was enqueued before; or what came of it instead, and why:
 #   {'replayed', job} {'reused', job} {'duplicate', job} {'full', seconds until there is room}
+#   {'unknown', job that it was to depend on}
+#   With WAIT the status that the job has come to is a second value.
 #
 # What RQ's enqueue writes, in one step that can be sent again when its reply was lost: RQ's own
 # pushes a job twice then. (A job that has meanwhile run, and whose result_ttl is over, runs again.)
-ENQUEUE = f"""{UNIQUE}{ROOM}
+ENQUEUE = (
+    WAITING
+    + UNIQUE
+    + ROOM
+    + """
 local function enqueue(key, arg)
     local job, queue, id, command = KEYS[key], KEYS[key + 1], ARGV[arg], ARGV[arg + 1]
     local record, fingerprint, lock = ARGV[arg + 4], ARGV[arg + 5], ARGV[arg + 7]
     if redis.call('EXISTS', job) == 1 then
-        return 0
+        return 0, redis.call('HGET', job, 'status')
     end
 
     local known = record ~= '' and redis.call('GET', record)
     if known then
         local print, by, kept = string.match(known, '^(%S+) (%S+) (%S+)$')
         if by == id then  -- the same submission, sent again
-            return kept == id and 0 or {{'duplicate', kept}}
+            return kept == id and 0 or {'duplicate', kept}
         end
-        return {{print == fingerprint and 'replayed' or 'reused', kept}}
+        return {print == fingerprint and 'replayed' or 'reused', kept}
     end
     local function remember(kept)
         if record ~= '' then
-            redis.call('SET', record, table.concat({{fingerprint, id, kept}}, ' '),
+            redis.call('SET', record, table.concat({fingerprint, id, kept}, ' '),
                 'EX', ARGV[arg + 6])
         end
     end
@@ -59,7 +66,7 @@ local function enqueue(key, arg)
     local live = lock ~= '' and holder(lock, string.sub(job, 1, -#id - 1))
     if live then
         remember(live)
-        return {{'duplicate', live}}
+        return {'duplicate', live}
     end
     local limit = tonumber(ARGV[arg + 3])
     if limit > 0 then
@@ -68,7 +75,15 @@ local function enqueue(key, arg)
             or redis.call('LLEN', queue)
         local wait = wait_for_room(queue, waiting, 1, limit)
         if wait then
-            return {{'full', wait}}
+            return {'full', wait}
+        end
+    end
+
+    for i = arg + 9, command == 'WAIT' and #ARGV or 0, 2 do
+        for _, other in ipairs(ARGV[i] == 'dependency_ids' and cjson.decode(ARGV[i + 1]) or {}) do
+            if redis.call('EXISTS', key_of(other)) == 0 then
+                return {'unknown', other}
+            end
         end
     end
 
@@ -78,7 +93,13 @@ local function enqueue(key, arg)
     end
     redis.call('HSET', job, unpack(ARGV, arg + 9))
     redis.call('SADD', KEYS[key + 2], queue)
-    if command == 'ZADD' then
+    if command == 'WAIT' then
+        local time = redis.call('TIME')
+        now = time[1] + time[2] / 1000000  -- first come, first served
+        stamp = redis.call('HGET', job, 'enqueued_at')
+        await(id)
+        return 1, redis.call('HGET', job, 'status')
+    elseif command == 'ZADD' then
         redis.call('ZADD', KEYS[key + 3], ARGV[arg + 2], id)
     else
         redis.call(command, queue, id)
@@ -86,6 +107,7 @@ local function enqueue(key, arg)
     return 1
 end
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +131,9 @@ class Submission:
     at_front: bool = False
     at: datetime | None = None  #: not before this time
     meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
+    depends_on: tuple[str, ...] = ()  #: ids of jobs that have to end before it is queued
+    on_dependency_failure: Literal["fail", "run"] = "fail"  #: what it does if one does not finish
+    result_as: str | None = None  #: the parameter that gets the only dependency's result
     webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
     once: Once | None = None
     queue_limit: int = 0  #: refused where so many wait already; 0 for no limit
@@ -134,6 +159,15 @@ def job_id_at(milliseconds: int, noise: bytes) -> str:
 
 def job_of(submission: Submission, job_id: str, connection: Any) -> Job:
     """The job as it will be written. RQ wants a connection for it, and leaves it unused."""
+    job = unlimited_job_of(submission, job_id, connection)
+    limit = submission.task.limit(submission.parameters)
+    if limit is not None:
+        job.rate_limit_key, job.rate_limit_concurrency = limit
+    return job
+
+
+def unlimited_job_of(submission: Submission, job_id: str, connection: Any) -> Job:
+    """The same, without the limit that it is under, which its parameters may decide."""
     task, policy = submission.task, submission.task.policy
     ttl = submission.result_ttl
     job = Job.create(
@@ -149,10 +183,12 @@ def job_of(submission: Submission, job_id: str, connection: Any) -> Job:
         retry=_rq_retry(task),
         meta=submission.meta or None,
         status=JobStatus.SCHEDULED if submission.at else JobStatus.QUEUED,
+        depends_on=_dependency(submission),
     )
     job.serializer = JSONSerializer  # given by name, RQ would check it anew for each job: 10 µs
     job.enqueued_at = now()
-    if submission.at and submission.at_front:
+    may_wait = submission.at or submission.depends_on or policy.concurrency
+    if submission.at_front and may_wait:
         job.enqueue_at_front = True
     return job
 
@@ -162,6 +198,8 @@ def enqueue_arguments(job: Job, submission: Submission) -> tuple[list[str], list
     command, moment = ("LPUSH" if submission.at_front else "RPUSH"), 0
     if submission.due:
         command, moment = "ZADD", int(submission.due.timestamp())
+    elif _waits(job):
+        command = "WAIT"
     own = job_fields(job, submission)
     lock = own.get("unique_lock", "")
     delay = max(0, moment - int(now().timestamp())) if lock else 0
@@ -187,14 +225,33 @@ def unique_lock(submission: Submission) -> str:
 
 
 def job_fields(job: Job, submission: Submission) -> dict[str, Any]:
-    """The job's hash: RQ's fields, and ours, which RQ leaves alone."""
+    """The job's hash: RQ's fields, and ours, which RQ leaves alone.
+
+    Ours are for the scripts that move the job and record its end.
+    """
     policy = submission.task.policy
-    ours: dict[str, Any] = {"max_crashes": policy.most_crashes}  # recovery reads it
-    if url := submission.webhook or policy.webhook:  # what records the job's end reads it
+    ours: dict[str, Any] = {"max_crashes": policy.most_crashes}
+    if submission.depends_on:
+        ours["on_dependency_failure"] = submission.on_dependency_failure
+    if submission.result_as:
+        ours["result_as"] = submission.result_as
+    if url := submission.webhook or policy.webhook:
         ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
     if policy.unique:
         ours["unique_lock"] = unique_lock(submission)
     return dict(job.to_dict()) | ours
+
+
+def _waits(job: Job) -> bool:
+    """Whether it may have to wait for more than its time and a worker."""
+    return bool(job._dependency_ids) or job.has_rate_limit
+
+
+def _dependency(submission: Submission) -> Dependency | None:
+    if not submission.depends_on:
+        return None
+    ids, tolerant = submission.depends_on, submission.on_dependency_failure == "run"
+    return Dependency(jobs=list(dict.fromkeys(ids)), allow_failure=tolerant)
 
 
 def _rq_retry(task: Task[..., Any]) -> Retry | None:

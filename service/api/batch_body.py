@@ -1,6 +1,5 @@
 """A batch's body: parameter sets, each one checked as it arrives."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
@@ -13,7 +12,6 @@ from service.api.json_stream import ArrayItems, Item, Lines
 from service.api.problems import failing_fields
 from service.errors import (
     BatchTooLarge,
-    BodyTooSlow,
     MediaTypeUnsupported,
     ParametersInvalid,
 )
@@ -22,7 +20,6 @@ from service.settings import Settings
 JSON = "application/json"
 LINES = ("application/x-ndjson", "application/jsonl")
 BLOCK = 64 * 1024  # bytes taken apart at once: what trickles in is not gone over at each byte
-LONGEST_PAUSE = 30.0  # seconds that a caller may send nothing
 
 
 class BatchBody:
@@ -43,7 +40,7 @@ class BatchBody:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Each set, as soon as it is there; `keep` is called now and then, also while none is."""
         held, received = bytearray(), 0
-        async with aclosing(_pieces(self._request)) as pieces:
+        async with aclosing(self._request.stream()) as pieces:
             async for piece in pieces:
                 await keep()
                 held += piece
@@ -109,19 +106,3 @@ def _splitter(request: Request, longest: int) -> Lines | ArrayItems:
         f"{kind or 'A body without a Content-Type'} can't be read. Send a JSON array as {JSON}, "
         f"or one JSON object a line as {LINES[0]}."
     )
-
-
-async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(LONGEST_PAUSE):
-                piece = await anext(stream, None)
-        except TimeoutError as error:
-            raise BodyTooSlow(
-                f"Nothing more of the body came for {LONGEST_PAUSE:.0f} seconds. "
-                "Nothing was accepted."
-            ) from error
-        if piece is None:
-            return
-        yield piece

@@ -67,7 +67,7 @@ def _add_batch_route(router: APIRouter, task: Task[..., Any], body: dict[str, An
             s400="The body can't be read.",
             s404="No such queue.",
             s409="Webhooks are not set up.",
-            s408="The caller stopped sending.",
+            s408="The body came too slowly.",
             s413="The batch, or one of its items, is too large.",
             s415="Neither a JSON array nor NDJSON.",
             s422="A line's parameters, or the options, are not valid.",

@@ -1,7 +1,7 @@
 """What the API answers, as its callers read it."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -60,6 +60,10 @@ class JobView(_View):
     attempts: int = Field(description="Executions begun.")
     retries_left: int
     worker: str | None = Field(description="The worker that runs it, or ran it last.")
+    depends_on: list[str] = Field(description="Ids of the jobs that it is run after.")
+    waiting_for: Literal["dependencies", "concurrency"] | None = Field(
+        description="What keeps it `waiting`: those jobs, or a place under a limit."
+    )
     batch: str | None = Field(None, description="The batch that it came with.")
 
 
@@ -156,6 +160,10 @@ class TaskView(BaseModel):
     retry: RetryView | None
     result_ttl: int = Field(description="Seconds a finished job is kept; -1 for ever.")
     failure_ttl: int = Field(description="Seconds a failed job is kept; -1 for ever.")
+    concurrency: int | None = Field(description="How many of its jobs may run at once.")
+    concurrency_key: str | None = Field(
+        description="So many for each value of this parameter, or of a function of them all."
+    )
     unique: bool = Field(description="Of jobs with the same parameters one waits or runs at most.")
     parameters: dict[str, Any]
     result: dict[str, Any]
@@ -275,8 +283,20 @@ class RunOptions(BaseModel):
 
 
 class SubmitOptions(RunOptions):
-    """The same, for one job."""
+    """The same, for one job, which may wait for others, or be waited for."""
 
+    depends_on: str | None = Field(
+        None, description="Ids of jobs to wait for, comma-separated.", max_length=4_000
+    )
+    on_dependency_failure: Literal["fail", "run"] = Field(
+        "fail",
+        description="What it does if one of them does not finish: fail, or run all the same.",
+    )
+    result_as: str | None = Field(
+        None,
+        description="The parameter that is given the result of the (one) job in `depends_on`; "
+        "left out of the body.",
+    )
     wait: Wait = None
 
 

@@ -22,7 +22,9 @@ from service.api.problems import failing_fields
 from service.api.schemas import JobView, RetryView, RunOptions, SubmitOptions, TaskView
 from service.api.webhooks import accepted_webhook
 from service.broker.broker import Broker
+from service.broker.chaining import check_chaining, listed_ids
 from service.broker.enqueuer import Submission
+from service.broker.status import Status
 from service.errors import (
     AlreadySubmitted,
     JobGone,
@@ -141,7 +143,15 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
     async def submit(request: Request) -> Response:
         options = read_options(request, SubmitOptions)
         broker, settings = broker_of(request), settings_of(request)
-        parameters = await _parameters(request, task)
+        depends_on = listed_ids(options.depends_on) if options.depends_on is not None else ()
+        check_chaining(
+            task,
+            depends_on,
+            options.on_dependency_failure,
+            options.result_as,
+            delayed=options.delay is not None or options.at is not None,
+        )
+        parameters = await _parameters(request, task, options.result_as)
         submission = Submission(
             task=task,
             parameters=parameters,
@@ -150,6 +160,9 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             result_ttl=options.result_ttl,
             at_front=options.at_front,
             at=moment_of(options),
+            depends_on=depends_on,
+            on_dependency_failure=options.on_dependency_failure,
+            result_as=options.result_as,
             webhook=accepted_webhook(options.webhook, settings),
             once=once(request, task, parameters, options, settings.idempotency_ttl),
             queue_limit=settings.queue_limit,
@@ -160,6 +173,8 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             return await _show_standing(request, broker, found, options.wait)
         # It is accepted: nothing that happens while its end is waited for may say otherwise.
         with contextlib.suppress(RedisError, JobNotFound):
+            if job.status is Status.FAILED:  # for its dependency had failed: it has an error
+                job = await run_in_threadpool(broker.job, job.id)
             if options.wait and await broker.ended(job.id, options.wait):
                 job, status = await run_in_threadpool(broker.job, job.id), HTTPStatus.OK
         response = job_response(job, status)
@@ -186,7 +201,7 @@ async def _show_standing(
     return response
 
 
-async def _parameters(request: Request, task: Task[..., Any]) -> dict[str, Any]:
+async def _parameters(request: Request, task: Task[..., Any], given: str | None) -> dict[str, Any]:
     body, kind = await request.body(), _media_type(request)
     if kind == FORM:
         body = form_to_json(body, task.parameters.schema)
@@ -195,7 +210,7 @@ async def _parameters(request: Request, task: Task[..., Any]) -> dict[str, Any]:
             f"{kind or 'A body without a Content-Type'} can't be read. Send {JSON} or {FORM}."
         )
     try:
-        return task.parameters.accept(body or b"{}")
+        return task.parameters.accept(body or b"{}", given)
     except ValidationError as error:
         raise _refusal(error, task) from error
 
@@ -240,7 +255,7 @@ def moment_of(options: RunOptions) -> datetime | None:
 
 
 def _view(task: Task[..., Any]) -> TaskView:
-    policy = task.policy
+    policy, key = task.policy, task.policy.concurrency_key
     retry = policy.retry and RetryView(max=policy.retry.max, intervals=policy.retry.intervals())
     return TaskView(
         name=task.name,
@@ -250,6 +265,8 @@ def _view(task: Task[..., Any]) -> TaskView:
         retry=retry,
         result_ttl=policy.result_ttl,
         failure_ttl=policy.failure_ttl,
+        concurrency=policy.concurrency,
+        concurrency_key=key if isinstance(key, str) else getattr(key, "__name__", None),
         unique=policy.unique,
         parameters=task.parameters.schema,
         result=task.result.schema,

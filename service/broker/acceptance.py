@@ -5,14 +5,20 @@ from typing import Any
 from rq.job import Job
 from rq.utils import as_text
 
-from service.errors import AlreadySubmitted, IdempotencyKeyReused, QueueFull
+from service.errors import (
+    AlreadySubmitted,
+    DependencyUnknown,
+    IdempotencyKeyReused,
+    QueueFull,
+)
 from service.submission import Submission
 
 
 def check_taken(answer: Any, job: Job, submission: Submission) -> None:
     """Return where the submission became this job, now or when it was sent before.
 
-    Raises `AlreadySubmitted`, `IdempotencyKeyReused` or `QueueFull` where it became none.
+    Raises `AlreadySubmitted`, `IdempotencyKeyReused`, `QueueFull` or `DependencyUnknown` where it
+    became none.
     """
     if isinstance(answer, int):
         return
@@ -22,6 +28,8 @@ def check_taken(answer: Any, job: Job, submission: Submission) -> None:
             raise AlreadySubmitted(as_text(told), is_replay=word == "replayed")
         case "reused":
             raise IdempotencyKeyReused(as_text(told))
+        case "unknown":
+            raise DependencyUnknown(as_text(told))
         case "full":
             raise QueueFull(job.origin, submission.queue_limit, int(told))
         case _:

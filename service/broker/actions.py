@@ -10,39 +10,57 @@ from rq.command import send_stop_job_command
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.queue import Queue
-from rq.rate_limit import RateLimitRegistry
-from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegistry
-from rq.utils import as_text, current_timestamp, now, utcformat
+from rq.registry import (
+    CanceledJobRegistry,
+    DeferredJobRegistry,
+    FailedJobRegistry,
+    ReadyJobRegistry,
+    ScheduledJobRegistry,
+)
+from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
 from service.admission import UNIQUE, UNIQUE_TTL
-from service.batch_store import TELL_BATCH
 from service.broker.status import Status, status_of
 from service.errors import JobNotFound, StatusConflict
-from service.webhooks.notice import NOTIFY
+from service.waiting import WAITING
 
 # Each action decides and acts in one script, since workers move jobs at the same moment. Each
 # answers with the status that it found. They are functions, so that batches act in the same way.
 
-# `kept`: seconds that canceled jobs are kept; `moment` is Unix time, `timestamp` RQ's text
-CANCEL = f"""
-{TELL_BATCH}{NOTIFY}{UNIQUE}
-local function file_canceled(job, canceled, id, moment, timestamp, kept)
-    redis.call('HSET', job, 'status', 'canceled', 'ended_at', timestamp)
-    redis.call('EXPIRE', job, kept)
+# `keys`: queue, scheduled, canceled, deferred and ready registry; `kept`: seconds that canceled
+# jobs are kept. `file_canceled` is for a job that has been taken off its queue.
+CANCEL = (
+    WAITING
+    + UNIQUE
+    + """
+local WAITS = {deferred = 1, rate_limited = 1, ready_to_enqueue = 1, created = 1}
+
+local function file_canceled(id, canceled, kept)
+    local job = key_of(id)
+    redis.call('HSET', job, 'status', 'canceled', 'ended_at', stamp)
+    for _, key in ipairs({job, dependencies_of(id)}) do
+        redis.call('EXPIRE', key, kept)
+    end
     release(job, id)
     -- RQ never drops anything from this registry
-    redis.call('ZREMRANGEBYSCORE', canceled, '-inf', moment - kept)
-    redis.call('ZADD', canceled, moment, id)
+    redis.call('ZREMRANGEBYSCORE', canceled, '-inf', now - kept)
+    redis.call('ZADD', canceled, now, id)
     tell_batch(job, id)
-    notify(id, 'canceled', timestamp)
+    notify(id, 'canceled', stamp)
+    over(id)
 end
 
-local function cancel(job, queue, scheduled, canceled, id, moment, timestamp, kept)
+local function cancel(id, keys, kept)
+    local job = key_of(id)
     local status = redis.call('HGET', job, 'status')
-    if (status == 'queued' and redis.call('LREM', queue, 1, id) > 0)
-            or (status == 'scheduled' and redis.call('ZREM', scheduled, id) > 0) then
-        file_canceled(job, canceled, id, moment, timestamp, kept)
+    -- From the queue's end, where those stand that have just been given a place.
+    if (status == 'queued' and redis.call('LREM', keys[1], -1, id) > 0)
+            or (status == 'scheduled' and redis.call('ZREM', keys[2], id) > 0)
+            or (status and WAITS[status]) then
+        redis.call('ZREM', keys[4], id)
+        redis.call('ZREM', keys[5], id)
+        file_canceled(id, keys[3], kept)
         return 'canceled by this call'
     end
     if status == 'started' then
@@ -52,54 +70,76 @@ local function cancel(job, queue, scheduled, canceled, id, moment, timestamp, ke
     return status
 end
 """
+)
 
-# `retries`: that it gets again, or ''; `timestamp` is RQ's text
-RETRY = f"""
-{TELL_BATCH}{UNIQUE}
-local function retry(job, queue, failed, queues, id, timestamp, retries)
-    local status = redis.call('HGET', job, 'status')
-    local lock = redis.call('HGET', job, 'unique_lock')
-    local other = status == 'failed' and lock and holder(lock, string.sub(job, 1, -#id - 1))
-    if other and other ~= id then
-        return 'held by ' .. other
+# `failed`: registry; `retries`: that it gets again, or ''
+RETRY = (
+    WAITING
+    + UNIQUE
+    + f"""
+local function retry(id, failed, retries)
+    local job = key_of(id)
+    local f = redis.call('HMGET', job, 'status', 'dependency_ids', 'on_dependency_failure',
+        'unique_lock')
+    for _, other in ipairs(f[1] == 'failed' and f[2] and cjson.decode(f[2]) or {{}}) do
+        local its = redis.call('HGET', key_of(other), 'status')
+        if its and verdict(its, f[3]) == 'broken' then
+            return 'broken by ' .. other
+        end
     end
-    if status and redis.call('ZREM', failed, id) > 0 then
-        redis.call('HDEL', job, 'cancel_requested')
-        redis.call('HSET', job, 'status', 'queued', 'enqueued_at', timestamp,
-            'started_at', '', 'ended_at', '', 'exc_info', '', 'worker_name', '', 'crashes', 0)
+    local lock = f[4]
+    local holds = f[1] == 'failed' and lock and holder(lock, prefix .. ':job:')
+    if holds and holds ~= id then
+        return 'held by ' .. holds
+    end
+    if f[1] and redis.call('ZREM', failed, id) > 0 then
+        redis.call('HDEL', job, 'cancel_requested', 'enqueue_at_front')
+        redis.call('HSET', job, 'enqueued_at', stamp, 'started_at', '', 'ended_at', '',
+            'exc_info', '', 'worker_name', '', 'crashes', 0)
         if retries ~= '' then
             redis.call('HSET', job, 'retries_left', retries)
         end
+        redis.call('DEL', dependencies_of(id))
         if lock then
             redis.call('SET', lock, id, 'EX', {UNIQUE_TTL})
         end
         redis.call('PERSIST', job)
-        redis.call('SADD', queues, queue)
-        redis.call('RPUSH', queue, id)
-        tell_batch(job, id)
+        redis.call('PERSIST', job .. ':dependents')
+        await(id)
         return 'queued by this call'
     end
-    return status
+    return f[1]
 end
 """
+)
 
-# KEYS: job, queue, scheduled registry, canceled registry
+# KEYS: those of `cancel`
 # ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept
 _CANCEL_ONE = f"""{CANCEL}
-return cancel(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+now, stamp = tonumber(ARGV[2]), ARGV[3]
+return cancel(ARGV[1], KEYS, ARGV[4])
 """
 
-# KEYS: job, queue, failed registry, set of queues
-# ARGV: job id, now (RQ's text), retries that it gets again, or ''
+# KEYS: failed registry
+# ARGV: job id, now (Unix), now (RQ's text), retries that it gets again, or ''
 _RETRY_ONE = f"""{RETRY}
-return retry(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3])
+now, stamp = tonumber(ARGV[2]), ARGV[3]
+return retry(ARGV[1], KEYS[1], ARGV[4])
 """
 
-# KEYS: job; ARGV: its id
-_TELL_BATCH = f"{TELL_BATCH}tell_batch(KEYS[1], ARGV[1])"
+# ARGV: job id, now (Unix), now (RQ's text)
+_BEFORE_DELETE = (
+    WAITING
+    + """
+now, stamp = tonumber(ARGV[2]), ARGV[3]
+look_at_dependents(ARGV[1])  -- as it stands: it may have finished under another program's worker
+redis.call('HDEL', key_of(ARGV[1]), 'status')
+over(ARGV[1])
+"""
+)
 
 _HELD = "held by "
-_TOLD = "told to stop by this call"
+_TOLD, _BROKEN = "told to stop by this call", "broken by "
 _DONE = ("canceled by this call", "queued by this call", _TOLD)
 
 
@@ -110,52 +150,40 @@ class JobActions:
         self._client = client
         self._cancel = client.register_script(_CANCEL_ONE)
         self._retry = client.register_script(_RETRY_ONE)
-        self._tell_batch = client.register_script(_TELL_BATCH)
+        self._before_delete = client.register_script(_BEFORE_DELETE)
 
     def cancel(self, job_id: str) -> bool:
-        """Take a job off its queue, schedule or dependency; have one that runs stopped.
+        """Take a job off its queue or schedule, or from where it waits; have one that runs stopped.
 
         Returns False for the latter: its worker interrupts it, and kills it a second later.
         """
         job = self._find(job_id)
-        if status_of(job.get_status(refresh=False)) is Status.WAITING:
-            self._cancel_waiting(job)
-            self._tell_batch(keys=[job.key], args=[job_id])
-            return True
         queue = self._queue(job)
-        registries = (ScheduledJobRegistry(queue=queue), CanceledJobRegistry(queue=queue))
         done = self._act(
             self._cancel,
             job_id,
-            keys=[job.key, queue.key, *(registry.key for registry in registries)],
-            args=[job_id, current_timestamp(), utcformat(now()), DEFAULT_FAILURE_TTL],
+            keys=cancel_keys(queue),
+            args=[*_at(job_id), DEFAULT_FAILURE_TTL],
             only="Only a job that has not ended can be canceled",
         )
         if done == _TOLD:
             self._tell_worker(job_id)
             return False
-        _give_up_place(job)
         return True
 
     def retry(self, job_id: str) -> None:
-        """Queue a failed job again, with its parameters and all its retries."""
+        """Queue a failed job again, with its parameters and all its retries.
+
+        It waits again for jobs that it depends on and that have been retried; where one stands as
+        failed or canceled, `StatusConflict` names it.
+        """
         job = self._find(job_id)
-        if job.has_rate_limit and status_of(job.get_status(refresh=False)) is Status.FAILED:
-            job.requeue()  # RQ's own, which has it wait for a place under its limit
-            self._tell_batch(keys=[job.key], args=[job_id])
-            return
-        queue = self._queue(job)
         self._act(
             self._retry,
             job_id,
-            keys=[
-                job.key,
-                queue.key,
-                FailedJobRegistry(queue=queue).key,
-                Queue.redis_queues_keys,
-            ],
+            keys=[FailedJobRegistry(queue=self._queue(job)).key],
             # The enqueuer lists one interval for each retry, so their number is the policy's.
-            args=[job_id, utcformat(now()), len(job.retry_intervals or []) or "", UNIQUE_TTL],
+            args=[*_at(job_id), len(job.retry_intervals or []) or ""],
             only="Only a failed job can be retried",
         )
 
@@ -171,11 +199,11 @@ class JobActions:
                 pipe.multi()
                 # Refused where a worker took the job meanwhile, or somebody else deleted it.
                 with contextlib.suppress(WatchError, InvalidJobOperation):
+                    self._before_delete(args=_at(job_id), client=pipe)
                     job.delete(pipeline=pipe)
                     pipe.delete(f"{job.key}:history")
                     pipe.execute()
                     deleted = True
-        _give_up_place(job)
 
     def retry_failed(self) -> list[str]:
         """Queue every failed job again, on every queue; return their ids."""
@@ -184,7 +212,7 @@ class JobActions:
                 pipe.zrange(FailedJobRegistry(queue=queue).key, 0, -1)
             failed = [as_text(job_id) for ids in pipe.execute() for job_id in ids]
         retried = []
-        for job_id in failed:
+        for job_id in sorted(failed):  # by age: first what others depend on
             with contextlib.suppress(JobNotFound, StatusConflict):  # expired, or retried meanwhile
                 self.retry(job_id)
                 retried.append(job_id)
@@ -214,6 +242,14 @@ class JobActions:
         found = script(keys=keys, args=args)
         if found is None:
             raise JobNotFound(job_id)
+        if as_text(found).startswith(_BROKEN):
+            other = as_text(found).removeprefix(_BROKEN)
+            raise StatusConflict(
+                f"It depends on the job {other}, which has failed or was canceled. Retry that one "
+                "first; this one then waits for it.",
+                job_status=Status.FAILED,
+                depends_on=other,
+            )
         if as_text(found).startswith(_HELD):
             other = as_text(found).removeprefix(_HELD)
             raise StatusConflict(
@@ -230,18 +266,17 @@ class JobActions:
         with contextlib.suppress(InvalidJobOperation, NoSuchJobError):  # it has just ended
             send_stop_job_command(self._client, job_id, serializer="json")
 
-    def _cancel_waiting(self, job: Job) -> None:
-        try:
-            job.cancel()
-        except InvalidJobOperation as error:
-            raise _conflict(Status.CANCELED, "It was canceled already") from error
-        self._client.expire(job.key, DEFAULT_FAILURE_TTL)
+
+def cancel_keys(queue: Queue) -> list[str]:
+    """KEYS of `cancel`, for jobs of this queue."""
+    kinds = (ScheduledJobRegistry, CanceledJobRegistry, DeferredJobRegistry, ReadyJobRegistry)
+    return [queue.key, *(kind(queue=queue).key for kind in kinds)]
 
 
-def _give_up_place(job: Job) -> None:
-    """Let another job have its place under its concurrency limit."""
-    if job.has_rate_limit:
-        RateLimitRegistry.from_job(job).cancel(job.id)
+def _at(job_id: str) -> list[Any]:
+    """What scripts are told first: the job, and the time in Unix seconds and as RQ writes it."""
+    moment = now()
+    return [job_id, moment.timestamp(), utcformat(moment)]
 
 
 def _conflict(status: Status, only: str) -> StatusConflict:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-from rq.job import Job
 from rq.queue import Queue
-from rq.registry import CanceledJobRegistry, FailedJobRegistry, ScheduledJobRegistry
+from rq.registry import CanceledJobRegistry, FailedJobRegistry
 from rq.utils import as_text, current_timestamp, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
-from service.batch_store import RECORD, shared_part
-from service.broker.actions import CANCEL, RETRY, JobActions
+from service.batch_marks import RECORD
+from service.batch_store import shared_part
+from service.broker.actions import CANCEL, RETRY, JobActions, cancel_keys
 from service.broker.batches import Batches
 from service.errors import JobNotFound, StatusConflict
 
@@ -21,76 +21,75 @@ AT_ONCE = 500  # jobs that one script run acts on, which takes Redis some millis
 FEW = 100  # jobs whose places on the queue are searched for one by one
 
 # KEYS: queue, canceled registry
-# ARGV: what the jobs' ids begin with, what their keys begin with, how many at the queue's end to
-#       leave out, most to look at, now (Unix), now (RQ's text), how long canceled jobs are kept
+# ARGV: what the jobs' ids begin with, how many at the queue's end to leave out, most to look at,
+#       now (Unix), now (RQ's text), how long canceled jobs are kept
 # → {how many were canceled, how many were looked at}
 #
 # Goes along the queue, since to search it for each job would take the square of its length. It
 # begins at the end, because workers take from the front: what they take moves nothing behind it.
+# That one ends may push others, so all are taken off first.
 _SWEEP = f"""{CANCEL}
-local last = redis.call('LLEN', KEYS[1]) - 1 - ARGV[3]
-local first, canceled = math.max(last - ARGV[4] + 1, 0), 0
+now, stamp = tonumber(ARGV[4]), ARGV[5]
+local last = redis.call('LLEN', KEYS[1]) - 1 - ARGV[2]
+local first, found = math.max(last - ARGV[3] + 1, 0), {{}}
 local window = last >= 0 and redis.call('LRANGE', KEYS[1], first, last) or {{}}
 for i, id in ipairs(window) do
-    local job = ARGV[2] .. string.sub(id, #ARGV[1] + 1)
-    if string.sub(id, 1, #ARGV[1]) == ARGV[1] and redis.call('HGET', job, 'status') == 'queued' then
+    if string.sub(id, 1, #ARGV[1]) == ARGV[1]
+            and redis.call('HGET', key_of(id), 'status') == 'queued' then
         redis.call('LSET', KEYS[1], first + i - 1, '')
-        file_canceled(job, KEYS[2], id, ARGV[5], ARGV[6], ARGV[7])
-        canceled = canceled + 1
+        table.insert(found, id)
     end
 end
-if canceled > 0 then
-    redis.call('LREM', KEYS[1], -canceled, '')
+if #found > 0 then
+    redis.call('LREM', KEYS[1], -#found, '')
 end
-return {{canceled, #window}}
+for _, id in ipairs(found) do
+    file_canceled(id, KEYS[2], ARGV[6])
+end
+return {{#found, #window}}
 """
 
 # For the jobs from one number on. What has ended is left out as far as the batch knows.
-# KEYS: the batch's record, its marks, queue, …
-# ARGV: what the jobs' ids begin with, what their keys begin with, number of the first, most, …
-# → {how many were done, ids that a script can't do}
+# KEYS: the batch's record, its marks, …
+# ARGV: what the jobs' ids begin with, number of the first, most, now (Unix), now (RQ's text), …
+# → {how many were done, ids of those that run}
 _EACH = """
+now, stamp = tonumber(ARGV[4]), ARGV[5]
 local total = tonumber(redis.call('HGET', KEYS[1], 'total') or 0)
-local first = tonumber(ARGV[3])
-local last = math.min(first + ARGV[4], total) - 1
+local first = tonumber(ARGV[2])
+local last = math.min(first + ARGV[3], total) - 1
 local marks = redis.call('GETRANGE', KEYS[2], first, last)
-local done, others = 0, {}
+local done, running = 0, {}
 for number = first, last do
     local mark = string.sub(marks, number - first + 1, number - first + 1)
     if mark == '' or not string.find(%r, mark, 1, true) then
-        local digits = string.format('%%06x', number)
-        local job, id = ARGV[2] .. digits, ARGV[1] .. digits
+        local id = ARGV[1] .. string.format('%%06x', number)
         %s
     end
 end
-return {done, others}
+return {done, running}
 """
 
-# KEYS: …, scheduled registry, canceled registry
-# ARGV: …, now (Unix), now (RQ's text), how long canceled jobs are kept
+# KEYS: …, those of `cancel`; ARGV: …, how long canceled jobs are kept
 _CANCEL_EACH = CANCEL + _EACH % (
     "FXCG",
     """
-        local status = redis.call('HGET', job, 'status')
-        if status == 'queued' or status == 'scheduled' then
-            cancel(job, KEYS[3], KEYS[4], KEYS[5], id, ARGV[5], ARGV[6], ARGV[7])
-            if redis.call('HGET', job, 'status') == 'canceled' then done = done + 1 end
-        elseif status then
-            table.insert(others, id)
+        local did = cancel(id, {unpack(KEYS, 3)}, ARGV[6])
+        if did == 'canceled by this call' then
+            done = done + 1
+        elseif did == 'told to stop by this call' then
+            table.insert(running, id)
         end
     """,
 )
 
-# KEYS: …, failed registry, set of queues; ARGV: …, now (RQ's text), retries that each gets again
+# KEYS: …, failed registry; ARGV: …, retries that each gets again
 _RETRY_EACH = RETRY + _EACH % (
     "FCG",
     """
-        local f = redis.call('HMGET', job, 'status', 'rate_limit_key')
-        if f[1] == 'failed' and f[2] and f[2] ~= '' then
-            table.insert(others, id)
-        elseif f[1] == 'failed' then
-            retry(job, KEYS[3], KEYS[4], KEYS[5], id, ARGV[5], ARGV[6])
-            if redis.call('HGET', job, 'status') == 'queued' then done = done + 1 end
+        if redis.call('HGET', key_of(id), 'status') == 'failed'
+                and retry(id, KEYS[3], ARGV[6]) == 'queued by this call' then
+            done = done + 1
         end
     """,
 )
@@ -117,18 +116,14 @@ class BatchActions:
         """Cancel every job of it that has not ended."""
         fields = self._batches.fields(batch_id)
         queue = self._queue(fields)
-        scheduled = ScheduledJobRegistry(queue=queue).key
-        canceled = CanceledJobRegistry(queue=queue).key
-        done = 0
+        done, stopping = 0, 0
         if int(fields["open"]) > FEW:
-            done += self._sweep_queue(batch_id, queue.key, canceled)
-        moment = [current_timestamp(), utcformat(now()), DEFAULT_FAILURE_TTL]
-        stopping = 0
-        for some, others in self._each(
-            self._cancel_each, batch_id, fields, [queue.key, scheduled, canceled], moment
+            done += self._sweep_queue(batch_id, queue)
+        for some, running in self._each(
+            self._cancel_each, batch_id, fields, cancel_keys(queue), DEFAULT_FAILURE_TTL
         ):
             done += some
-            for job_id in others:  # they run, or wait for something
+            for job_id in running:  # its worker is told
                 with contextlib.suppress(JobNotFound, StatusConflict):  # it has just ended
                     at_once = self._actions.cancel(job_id)
                     done, stopping = done + at_once, stopping + (not at_once)
@@ -137,27 +132,17 @@ class BatchActions:
     def retry(self, batch_id: str) -> int:
         """Queue every failed job of it again; return how many there were."""
         fields = self._batches.fields(batch_id)
-        queue = self._queue(fields)
-        keys = [queue.key, FailedJobRegistry(queue=queue).key, Queue.redis_queues_keys]
-        done = 0
-        for some, others in self._each(
-            self._retry_each, batch_id, fields, keys, [utcformat(now()), fields["retries"]]
-        ):
-            done += some
-            for job_id in others:  # they need a place under a limit, which RQ's own code gives
-                with contextlib.suppress(JobNotFound, StatusConflict):
-                    self._actions.retry(job_id)
-                    done += 1
-        return done
+        failed = FailedJobRegistry(queue=self._queue(fields)).key
+        each = self._each(self._retry_each, batch_id, fields, [failed], fields["retries"])
+        return sum(done for done, _running in each)
 
-    def _sweep_queue(self, batch_id: str, queue: str, canceled: str) -> int:
+    def _sweep_queue(self, batch_id: str, queue: Queue) -> int:
         shared, passed, done = shared_part(batch_id), 0, 0
         while True:
             some, seen = self._sweep(
-                keys=[queue, canceled],
+                keys=[queue.key, CanceledJobRegistry(queue=queue).key],
                 args=[
                     shared,
-                    Job.key_for(shared),
                     passed,
                     AT_ONCE,
                     current_timestamp(),
@@ -175,15 +160,15 @@ class BatchActions:
         batch_id: str,
         fields: dict[str, str],
         keys: list[str],
-        args: list[Any],
+        arg: Any,
     ) -> Iterator[tuple[int, list[str]]]:
         shared, record = shared_part(batch_id), RECORD + batch_id
         for first in range(0, int(fields["total"]), AT_ONCE):
-            done, others = script(
+            done, running = script(
                 keys=[record, f"{record}:marks", *keys],
-                args=[shared, Job.key_for(shared), first, AT_ONCE, *args],
+                args=[shared, first, AT_ONCE, current_timestamp(), utcformat(now()), arg],
             )
-            yield int(done), [as_text(job_id) for job_id in others]
+            yield int(done), [as_text(job_id) for job_id in running]
 
     def _queue(self, fields: dict[str, str]) -> Queue:
         return Queue(fields["queue"], connection=self._client, serializer="json")

@@ -10,13 +10,14 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from jobs.policy import Exponential
-from service.batch_store import MARKS, job_id_in, shared_part
+from service.batch_marks import MARKS
+from service.batch_store import job_id_in, shared_part
 from service.submission import (
     Submission,
     description_of,
     enqueue_arguments,
     job_fields,
-    job_of,
+    unlimited_job_of,
 )
 
 
@@ -39,12 +40,20 @@ class JobTemplate:
     ) -> None:
         self._task = submission.task
         blank = replace(submission, parameters={})
-        job = job_of(blank, job_id_in(batch_id, 0), client)
+        job = unlimited_job_of(blank, job_id_in(batch_id, 0), client)
+        most = self._task.policy.concurrency
         retry = self._task.policy.retry
         # Each job's waits are drawn for it alone, lest those that fail together come back together.
         self._draws = retry if retry and isinstance(retry.interval, Exponential) else None
-        self.own = ["data", "description", *(["retry_intervals"] if self._draws else [])]
+        self.own = [
+            "data",
+            "description",
+            *(["rate_limit_key"] if most else []),
+            *(["retry_intervals"] if self._draws else []),
+        ]
         fields = job_fields(job, blank) | {"batch": batch_id}
+        if most:  # workers give them places, or set them aside, as they come to them
+            fields["rate_limit_concurrency"] = most
         self.common = [
             part for entry in fields.items() if entry[0] not in self.own for part in entry
         ]
@@ -77,6 +86,8 @@ class JobTemplate:
         """Of the fields in `own`, for a job with these parameters."""
         call = JSONSerializer.dumps((self._task.path, None, (), parameters))
         values: list[Any] = [zlib.compress(call), description_of(self._task, parameters)]
+        if limit := self._task.limit(parameters):
+            values.append(limit[0])
         if self._draws:
             values.append(json.dumps(self._draws.intervals()))
         return values

@@ -14,9 +14,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq.utils import now
 
 from service.admission import ROOM
+from service.batch_marks import LONGEST_KEPT, RECORD
 from service.batch_store import (
-    LONGEST_KEPT,
-    RECORD,
     STAGED,
     STAGING,
     StagingArea,

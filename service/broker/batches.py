@@ -11,7 +11,8 @@ from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.utils import as_text, now, str_to_date, utcformat
 
-from service.batch_store import RECORD, TELL_BATCH, job_id_in, shared_part
+from service.batch_marks import RECORD, TELL_BATCH
+from service.batch_store import job_id_in, shared_part
 from service.broker.records import JobReader
 from service.broker.status import Status
 from service.errors import BatchNotFound

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import redis.asyncio
 from redis.exceptions import ResponseError
-from rq.job import Job
+from rq.job import Job, JobStatus
+from rq.utils import as_text
 
 from service.broker.acceptance import check_taken
 from service.broker.exchange import Unanswered
 from service.broker.group import Assure, GroupCommit
-from service.broker.records import JobRecord
+from service.broker.records import JobRecord, awaited
 from service.broker.status import status_of
 from service.errors import RedisAway, RedisUnsuitable
 from service.submission import ENQUEUE, Submission, enqueue_arguments, job_id_at, job_of
@@ -31,7 +32,7 @@ class Enqueuer:
     ) -> None:
         """`assure` is `GroupCommit`'s; `explain` tells more of an error than it does itself."""
         self._client, self._explain = client, explain
-        self._commit = GroupCommit(client, f"{ENQUEUE}return enqueue(1, 1)", assure)
+        self._commit = GroupCommit(client, f"{ENQUEUE}return {{enqueue(1, 1)}}", assure)
 
     async def submit(self, submission: Submission) -> JobRecord:
         """Enqueue it, and return the job once Redis has it.
@@ -42,19 +43,20 @@ class Enqueuer:
         job = job_of(submission, new_job_id(), self._client)
         keys, args = enqueue_arguments(job, submission)
         try:
-            check_taken(await self._commit.run(keys, args), job, submission)
+            taken, *status = await self._commit.run(keys, args)
+            check_taken(taken, job, submission)
         except ResponseError as error:
             raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
         except Unanswered as error:
             raise _away(error, self._explain(error.reason), job.id) from error
-        return _record(job, submission)
+        return _record(job, submission, JobStatus(as_text(status[0])) if status else None)
 
 
-def _record(job: Job, submission: Submission) -> JobRecord:
+def _record(job: Job, submission: Submission, status: JobStatus | None) -> JobRecord:
     return JobRecord(
         id=job.id,
         task=submission.task.name,
-        status=status_of(job.get_status(refresh=False)),
+        status=status_of(status or job.get_status(refresh=False)),
         queue=job.origin,
         parameters=submission.parameters,
         result=None,
@@ -66,6 +68,8 @@ def _record(job: Job, submission: Submission) -> JobRecord:
         attempts=0,
         retries_left=job.retries_left or 0,
         worker=None,
+        depends_on=list(job._dependency_ids),
+        waiting_for=awaited(status),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 from rq.exceptions import DeserializationError, NoSuchJobError
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.registry import ScheduledJobRegistry
 from rq.results import Result
 from rq.utils import as_text
@@ -35,6 +35,8 @@ class JobRecord:
     attempts: int  #: executions begun
     retries_left: int
     worker: str | None  #: the worker that runs it, or ran it last
+    depends_on: list[str]  #: the jobs that had to end before it could be queued
+    waiting_for: str | None  #: what keeps a waiting one: "dependencies" or "concurrency"
     batch: str | None = None  #: the id of the batch that it came with
 
 
@@ -117,6 +119,8 @@ class JobReader:
             attempts=attempts,
             retries_left=job.retries_left or 0,
             worker=job.worker_name,
+            depends_on=list(job._dependency_ids),
+            waiting_for=awaited(job.get_status(refresh=False)),
             batch=as_text(fields[b"batch"]) if b"batch" in fields else None,
         )
 
@@ -140,6 +144,16 @@ class JobReader:
         names = task.parameters.names if task else [str(number) for number in range(len(args))]
         name = task.name if task else str(path)
         return name, dict(zip(names, args, strict=False)) | kwargs
+
+
+def awaited(status: JobStatus | None) -> str | None:
+    """What a job of this status waits for, other than its time and a worker."""
+    match status:
+        case JobStatus.DEFERRED | JobStatus.READY_TO_ENQUEUE:
+            return "dependencies"
+        case JobStatus.RATE_LIMITED:
+            return "concurrency"
+    return None
 
 
 def _error(job: Job, result: Result | None) -> Failure | None:

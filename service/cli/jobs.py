@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import IO
+from typing import IO, Literal
 
 import click
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from rich.console import Console
 from jobs.catalogue import Catalogue
 from jobs.text import fields_to_json
 from service.broker.broker import Broker
+from service.broker.chaining import check_chaining
 from service.broker.enqueuer import Submission
 from service.broker.records import JobRecord
 from service.broker.status import Status
@@ -43,6 +44,14 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="For machi
     metavar="FILE",
     help="A job for each line, a JSON object of parameters; - for stdin. All or none are accepted.",
 )
+@click.option("--depends-on", multiple=True, metavar="ID", help="Run it after this job.")
+@click.option(
+    "--on-dependency-failure",
+    type=click.Choice(["fail", "run"]),
+    default="fail",
+    help="What it does if one of those does not finish.",
+)
+@click.option("--result-as", metavar="KEY", help="The parameter that gets that job's result.")
 @as_json_option
 def submit(
     task: str,
@@ -53,15 +62,30 @@ def submit(
     timeout: int | None,
     at_front: bool,
     batch: IO[bytes] | None,
+    depends_on: tuple[str, ...],
+    on_dependency_failure: Literal["fail", "run"],
+    result_as: str | None,
     as_json: bool,
 ) -> int:
     """Submit TASK with its parameters; lists repeat their KEY."""
     if batch and (parameters or wait):
         raise click.UsageError("With --batch, parameters stand in the file, and --wait is not for.")
+    if batch and depends_on:
+        raise click.UsageError("The jobs of a batch wait for no others: --depends-on is not for.")
     with _broker() as broker:
+        check_chaining(
+            broker.catalogue[task],
+            depends_on,
+            on_dependency_failure,
+            result_as,
+            delayed=delay is not None,
+        )
         submission = Submission(
             task=broker.catalogue[task],
-            parameters={} if batch else _parameters(broker.catalogue, task, parameters),
+            parameters={} if batch else _parameters(broker.catalogue, task, parameters, result_as),
+            depends_on=depends_on,
+            on_dependency_failure=on_dependency_failure,
+            result_as=result_as,
             queue=queue,
             timeout=timeout,
             at_front=at_front,
@@ -122,14 +146,16 @@ def _broker() -> Iterator[Broker]:
         broker.client.close()
 
 
-def _parameters(catalogue: Catalogue, task: str, given: tuple[str, ...]) -> dict[str, object]:
+def _parameters(
+    catalogue: Catalogue, task: str, given: tuple[str, ...], result_as: str | None
+) -> dict[str, object]:
     split = [pair.partition("=") for pair in given]
     if wrong := [key for key, equals, _ in split if not equals]:
         raise click.UsageError(f"Parameters are given as KEY=VALUE; {wrong[0]!r} has no '='.")
     parameters = catalogue[task].parameters
     try:
         body = fields_to_json([(key, value) for key, _, value in split], parameters.schema)
-        return parameters.accept(body)
+        return parameters.accept(body, result_as)
     except ValidationError as error:
         told = [f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors()]
         raise ParametersInvalid(f"{task}: {'; '.join(told)}") from error

@@ -20,6 +20,8 @@ def job_as_text(job: JobRecord) -> str:
     lines = [f"{job.id}  {job.task}  {job.status}"]
     lines.append(f"  parameters  {json.dumps(job.parameters)}")
     lines.append(f"  queue       {job.queue}")
+    if job.depends_on:
+        lines.append(f"  depends on  {', '.join(job.depends_on)}")
     for name in ("enqueued_at", "scheduled_for", "started_at", "ended_at"):
         if (moment := getattr(job, name)) is not None:
             lines.append(f"  {name.replace('_', ' '):<12}{moment:%Y-%m-%d %H:%M:%S} UTC")

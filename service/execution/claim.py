@@ -6,13 +6,14 @@ the first queue that has one and records who runs it, so that a job is at every 
 on its queue or in RQ's registry of started jobs, from where `recovery` brings it back.
 """
 
+import json
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from redis import Redis
-from rq.defaults import RQ_KEY_PREFIX
 from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
 from rq.job import Job, JobStatus
 from rq.queue import Queue
@@ -22,6 +23,7 @@ from rq.utils import as_text, now, utcformat
 
 from service.admission import ROOM
 from service.execution.scripts import ScriptCall
+from service.waiting import WAITING
 
 # RQ gives a running job a lease, and lets anybody who counts the registry (`rq info` does) fail
 # the jobs whose lease ran out. Here the worker's own heartbeat is what says that a job is alive;
@@ -29,50 +31,85 @@ from service.execution.scripts import ScriptCall
 EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 
 # KEYS: queue, started registry, for each queue in order of priority
-# ARGV: prefix, execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
+# ARGV: execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
 #       worker's lease, key that suspends all workers, '1' where the same claim was sent before, and
 #       its reply was lost
-# → nothing, 'suspended', or {number of the queue, job id, the job's hash}
+# → nothing, 'suspended', or {number of the queue, job id, the job's hash, the result of the job it
+#   depends on, in base64, where it is to be given that}
 #
 # A claim that is sent again answers with the job that it took the first time: the worker lives,
 # so nobody else would ever bring that job back.
 #
 # An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
-# is dropped: it has nothing left to run.
+# is dropped: it has nothing left to run. One under a limit that holds no place (another program put
+# it on the queue) has to wait for one, and one whose dependency's result is gone fails.
 _CLAIM = (
-    ROOM
+    WAITING
+    + ROOM
     + """
-local prefix, execution, worker = ARGV[1], ARGV[2], ARGV[3]
-local now, timestamp, ttl = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local execution, worker = ARGV[1], ARGV[2]
+now, stamp = tonumber(ARGV[3]), ARGV[4]
+local ttl = tonumber(ARGV[5])
+
+-- false where it is gone
+local function result_of(job)
+    local latest = redis.call('XREVRANGE', prefix .. ':results:' .. job, '+', '-', 'COUNT', 1)[1]
+    local result = {}
+    for i = 1, latest and #latest[2] or 0, 2 do
+        result[latest[2][i]] = latest[2][i + 1]
+    end
+    -- RQ keeps no value for None
+    return result['type'] == '1' and (result['return_value'] or 'bnVsbA==')
+end
+
+local function given_to(job)
+    local f = redis.call('HMGET', job, 'result_as', 'dependency_ids')
+    return f[1] and result_of(cjson.decode(f[2])[1]) or ''
+end
 
 local function taken_before()
-    for _, key in ipairs(redis.call('SMEMBERS', ARGV[7])) do
+    for _, key in ipairs(redis.call('SMEMBERS', ARGV[6])) do
         local id, its_execution = string.match(key, '^(.*):([^:]*)$')
         for i = 1, #KEYS, 2 do
             if its_execution == execution and redis.call('ZSCORE', KEYS[i + 1], key) then
-                return {(i + 1) / 2, id, redis.call('HGETALL', prefix .. ':job:' .. id)}
+                local job = key_of(id)
+                return {(i + 1) / 2, id, redis.call('HGETALL', job), given_to(job)}
             end
         end
     end
 end
 
-local before = ARGV[10] == '1' and taken_before()
+local before = ARGV[9] == '1' and taken_before()
 if before then
     return before
 end
-if redis.call('EXISTS', ARGV[9]) == 1 then
+if redis.call('EXISTS', ARGV[8]) == 1 then
     return 'suspended'
 end
+local held = 0
 for i = 1, #KEYS, 2 do
     local id = redis.call('LPOP', KEYS[i])
     while id do
         local job = prefix .. ':job:' .. id
-        local status = redis.call('HGET', job, 'status')
-        local over = status == 'started' or status == 'finished' or status == 'canceled'
-        if redis.call('EXISTS', job) == 1 and not over then
+        local f = redis.call('HMGET', job, 'status', 'rate_limit_key', 'rate_limit_concurrency',
+            'result_as')
+        local given = f[4] and given_to(job) or ''
+        local done = f[1] == 'started' or f[1] == 'finished' or f[1] == 'canceled'
+        if redis.call('EXISTS', job) == 0 or done then
+            -- dropped
+        elseif not has_place(id, f[2], f[3]) then
+            held = held + 1
+            if held == 5000 then
+                return false  -- the next claim goes on; others want to be served as well
+            end
+        elseif f[4] and given == '' then
+            fail(id, 'ResultGone: the result of the job that this one depends on, which it was to '
+                .. 'be given, has expired or was deleted')
+            over(id)
+        else
             local key = id .. ':' .. execution
             redis.call('HSET', job, 'status', 'started', 'worker_name', worker,
-                'started_at', timestamp, 'last_heartbeat', timestamp, 'ended_at', '')
+                'started_at', stamp, 'last_heartbeat', stamp, 'ended_at', '')
             redis.call('HINCRBY', job, 'attempts', 1)
             redis.call('PERSIST', job)
             redis.call('HSET', prefix .. ':execution:' .. key, 'id', execution, 'job_id', id,
@@ -81,12 +118,12 @@ for i = 1, #KEYS, 2 do
             redis.call('ZADD', prefix .. ':executions:' .. id, now + ttl, execution)
             redis.call('EXPIRE', prefix .. ':executions:' .. id, ttl)
             redis.call('ZADD', KEYS[i + 1], now + ttl, key)
-            redis.call('SADD', ARGV[7], key)
+            redis.call('SADD', ARGV[6], key)
             redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
             -- Its record may have expired a moment ago; without an end it would live for ever.
-            redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[8])
+            redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[7])
             count_taken(KEYS[i], 1)
-            return {(i + 1) / 2, id, redis.call('HGETALL', job)}
+            return {(i + 1) / 2, id, redis.call('HGETALL', job), given}
         end
         id = redis.call('LPOP', KEYS[i])
     end
@@ -118,6 +155,7 @@ class Claim:
     job_id: str
     execution_id: str
     fields: dict[bytes, bytes]  #: the job's hash, as it was at that moment
+    given: bytes  #: the result that it is given, JSON in base64; empty where it asks for none
 
     def job(self, connection: Redis) -> ClaimedJob:
         """As RQ knows it; one whose record can't be read is a job all the same, and will fail."""
@@ -127,10 +165,17 @@ class Claim:
         job.origin = self.queue.name
         try:
             job.restore({name: self.fields[name] for name in self.fields.keys() - _DATES})
+            self._give_result(job)
         except Exception as error:  # noqa: BLE001  # anybody may have written anything
             job.description = f"unreadable: {error}"
             job.data = b""
         return job
+
+    def _give_result(self, job: Job) -> None:
+        """Add its dependency's result to its parameters; its task validates it with the rest."""
+        if self.given:
+            name = as_text(self.fields[b"result_as"])
+            job.kwargs = {**job.kwargs, name: json.loads(b64decode(self.given))}
 
 
 def function_path(job: Job) -> str | None:
@@ -165,7 +210,6 @@ class Claimer:
             self._script,
             [key for queue in queues for key in (queue.key, StartedJobRegistry(queue=queue).key)],
             [
-                RQ_KEY_PREFIX,
                 self._unanswered,
                 self._worker_name,
                 moment.timestamp(),
@@ -185,9 +229,9 @@ class Claimer:
             raise Suspended
         if not taken or execution_id is None:
             return None
-        number, job_id, flat = taken
+        number, job_id, flat, given = taken
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return Claim(queues[number - 1], as_text(job_id), execution_id, fields)
+        return Claim(queues[number - 1], as_text(job_id), execution_id, fields, given)
 
 
 # Kept beside the script, which spells these out: a change in RQ's names must fail loudly.

@@ -42,7 +42,7 @@ class Decision:
     score: float | str = ""
     push: str = ""
     ttl: int | str = ""
-    dependents: str = ""
+    follows: str = ""  #: for jobs that wait: 'over', 'gives up place' or nothing
     result: dict[str, Any] = field(default_factory=dict)  #: fields of RQ's result
 
 
@@ -69,7 +69,7 @@ def _finish(ended: Ended, moment: datetime, worker_name: str) -> Decision:
         registry=FinishedJobRegistry,
         score=_expiry(moment, ttl),
         ttl=ttl,
-        dependents="finished",
+        follows="over",
         result={
             **_result(Result.Type.SUCCESSFUL, ended.execution, moment, worker_name),
             # RQ writes no field at all for None
@@ -91,7 +91,7 @@ def _fail(ended: Ended, moment: datetime, worker_name: str) -> Decision:
         registry=FailedJobRegistry,
         score=_expiry(moment, ttl),
         ttl=ttl,
-        dependents="failed",
+        follows="over",
         result={
             **_result(Result.Type.FAILED, ended.execution, moment, worker_name),
             "exc_string": b64encode(zlib.compress(ended.outcome.body)),
@@ -129,6 +129,7 @@ def _retry(job: Job, ended: datetime) -> Decision:
         counter="failed_job_count",
         registry=ScheduledJobRegistry,
         score=int(due.timestamp()),
+        follows="gives up place",
     )
 
 
@@ -146,6 +147,7 @@ def _cancel(ended: datetime) -> Decision:
         registry=CanceledJobRegistry,
         score=ended.timestamp(),
         ttl=DEFAULT_FAILURE_TTL,
+        follows="over",
     )
 
 

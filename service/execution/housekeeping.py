@@ -12,6 +12,7 @@ from rq.registry import FailedJobRegistry, FinishedJobRegistry, ReadyJobRegistry
 from rq.worker_registration import clean_worker_registry
 
 from service.batch_store import StagingArea
+from service.execution.dependents import Dependents
 from service.execution.recovery import Recovery
 
 CLEANUP_INTERVAL = 60  # seconds between clean-ups of what has expired
@@ -25,6 +26,7 @@ class Housekeeper:
     def __init__(self, connection: Redis, queues: Sequence[Queue], lease: float) -> None:
         self._connection, self._queues, self._lease = connection, queues, lease
         self._recovery, self._staging = Recovery(connection), StagingArea(connection)
+        self._dependents = Dependents(connection, queues)
         # Nor right after the start: it may be Redis that has just come back, not this worker.
         self._trusts_heartbeats_from = time.monotonic() + lease
         self._cleans_from = 0.0
@@ -33,6 +35,7 @@ class Housekeeper:
         """Do what is due."""
         if time.monotonic() >= self._trusts_heartbeats_from:
             self._tell(*self._recovery.recover(self._queues))
+        self._dependents.look()
         if time.monotonic() >= self._cleans_from:
             self._clean()
             self._cleans_from = time.monotonic() + CLEANUP_INTERVAL

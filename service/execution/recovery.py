@@ -5,31 +5,27 @@ their heartbeat; once it has expired, its jobs go back to the front of their que
 decides for each job alone and atomically, so however many workers look, one brings it back.
 """
 
-import zlib
-from base64 import b64encode
 from collections.abc import Iterable
 
 from redis import Redis
-from rq.defaults import DEFAULT_FAILURE_TTL, RQ_KEY_PREFIX
+from rq.defaults import DEFAULT_FAILURE_TTL
 from rq.queue import Queue
-from rq.registry import CanceledJobRegistry, FailedJobRegistry, StartedJobRegistry
+from rq.registry import CanceledJobRegistry, StartedJobRegistry
 from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_MAX_CRASHES
-from service.batch_store import TELL_BATCH
 from service.execution.scripts import ScriptCall
-from service.webhooks.notice import NOTIFY
+from service.waiting import WAITING
 
-# KEYS: started registry, queue, failed registry, canceled registry
-# ARGV: prefix, now (Unix), now (RQ's text), most crashes where the job does not say, why it is
-#       failed, failure ttl where the job has none, the one entry to release (or '' for every
-#       entry whose worker is dead), record of that execution, why it is failed for a webhook
+# KEYS: started registry, queue, canceled registry
+# ARGV: now (Unix), now (RQ's text), most crashes where the job does not say, why it is failed,
+#       how long canceled jobs are kept, the one entry to release (or '' for every entry whose
+#       worker is dead), record of that execution
 # → {ids put back} and {ids failed as poison}
 _RELEASE = (
-    TELL_BATCH
-    + NOTIFY
+    WAITING
     + """
-local prefix, now, timestamp = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+now, stamp = tonumber(ARGV[1]), ARGV[2]
 
 local function abandoned(entry)
     local worker = redis.call('HGET', prefix .. ':execution:' .. entry, 'worker_name')
@@ -37,35 +33,19 @@ local function abandoned(entry)
     return redis.call('EXISTS', key) == 0 or redis.call('HEXISTS', key, 'death') == 1
 end
 
-local function fail(id, job)
-    local ttl = tonumber(redis.call('HGET', job, 'failure_ttl') or ARGV[6])
-    local results = prefix .. ':results:' .. id
-    redis.call('HSET', job, 'status', 'failed', 'ended_at', timestamp, 'retries_left', 0,
-        'crashes', 0)
-    redis.call('XADD', results, 'MAXLEN', 10, '*', 'type', 2, 'worker_name', '',
-        'exc_string', ARGV[5])
-    redis.call('ZADD', KEYS[3], ttl < 0 and '+inf' or now + ttl, id)
-    if ttl > 0 then
-        for _, key in ipairs({job, results, job .. ':history'}) do
-            redis.call('EXPIRE', key, ttl)
-        end
-    end
-    notify_of_failure(id, timestamp, ARGV[9])
-end
-
 local function cancel(id, job)
-    redis.call('HSET', job, 'status', 'canceled', 'ended_at', timestamp)
-    redis.call('ZADD', KEYS[4], now, id)
+    redis.call('HSET', job, 'status', 'canceled', 'ended_at', stamp)
+    redis.call('ZADD', KEYS[3], now, id)
     for _, key in ipairs({job, job .. ':history'}) do
-        redis.call('EXPIRE', key, ARGV[6])
+        redis.call('EXPIRE', key, ARGV[5])
     end
-    notify(id, 'canceled', timestamp)
+    notify(id, 'canceled', stamp)
 end
 
 local back, poison = {}, {}
-local entries = ARGV[7] ~= '' and {ARGV[7]} or redis.call('ZRANGE', KEYS[1], 0, -1)
+local entries = ARGV[6] ~= '' and {ARGV[6]} or redis.call('ZRANGE', KEYS[1], 0, -1)
 for _, entry in ipairs(entries) do
-    if (ARGV[7] ~= '' or abandoned(entry)) and redis.call('ZREM', KEYS[1], entry) == 1 then
+    if (ARGV[6] ~= '' or abandoned(entry)) and redis.call('ZREM', KEYS[1], entry) == 1 then
         local id, execution = string.match(entry, '^(.*):([^:]*)$')
         local job = prefix .. ':job:' .. id
         local worker = redis.call('HGET', prefix .. ':execution:' .. entry, 'worker_name') or ''
@@ -73,18 +53,21 @@ for _, entry in ipairs(entries) do
         redis.call('SREM', prefix .. ':worker:' .. worker .. ':executions', entry)
         redis.call('ZREM', prefix .. ':executions:' .. id, execution)
         if redis.call('HGET', job, 'status') == 'started' then
-            local most = tonumber(redis.call('HGET', job, 'max_crashes') or ARGV[4])
-            redis.call('RPUSH', job .. ':history', ARGV[8] ~= '' and ARGV[8] or cjson.encode({
+            local most = tonumber(redis.call('HGET', job, 'max_crashes') or ARGV[3])
+            redis.call('RPUSH', job .. ':history', ARGV[7] ~= '' and ARGV[7] or cjson.encode({
                 id = execution, worker = worker, outcome = 'lost', reason = 'worker lost',
-                started_at = redis.call('HGET', job, 'started_at'), ended_at = timestamp}))
+                started_at = redis.call('HGET', job, 'started_at'), ended_at = stamp}))
             redis.call('LTRIM', job .. ':history', -50, -1)
             if redis.call('HEXISTS', job, 'cancel_requested') == 1 then
                 cancel(id, job)
+                over(id)
             elseif redis.call('HINCRBY', job, 'crashes', 1) >= most then
-                fail(id, job)
+                fail(id, ARGV[4])
+                redis.call('HSET', job, 'crashes', 0)
+                over(id)
                 table.insert(poison, id)
             else
-                redis.call('HSET', job, 'status', 'queued', 'enqueued_at', timestamp,
+                redis.call('HSET', job, 'status', 'queued', 'enqueued_at', stamp,
                     'worker_name', '')
                 redis.call('LPUSH', KEYS[2], id)
                 table.insert(back, id)
@@ -125,17 +108,16 @@ class Recovery:
 
     def _call(self, queue: Queue, entry: str, record: str) -> ScriptCall:
         moment = now()
-        registries = (StartedJobRegistry, FailedJobRegistry, CanceledJobRegistry)
-        started, failed, canceled = (registry(queue=queue).key for registry in registries)
+        registries = (StartedJobRegistry, CanceledJobRegistry)
+        started, canceled = (registry(queue=queue).key for registry in registries)
         return ScriptCall(
             self._script,
-            [started, queue.key, failed, canceled],
+            [started, queue.key, canceled],
             [
-                RQ_KEY_PREFIX,
                 moment.timestamp(),
                 utcformat(moment),
                 DEFAULT_MAX_CRASHES,
-                b64encode(zlib.compress(_WHY.encode())),
+                _WHY,
                 DEFAULT_FAILURE_TTL,
                 entry,
                 record,

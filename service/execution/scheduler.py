@@ -14,16 +14,15 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq.defaults import RQ_KEY_PREFIX
 from rq.queue import Queue
 from rq.registry import ScheduledJobRegistry
 from rq.scheduler import RQScheduler
-from rq.utils import as_text, current_timestamp, now, utcformat
+from rq.utils import current_timestamp, now, utcformat
 
 from jobs.catalogue import Catalogue
-from service.batch_store import TELL_BATCH
 from service.execution.cron import Ticker
 from service.settings import Settings
+from service.waiting import WAITING
 
 REGISTER_INTERVAL = 20  # seconds between signs of life; RQ forgets it after 61
 RENEW_INTERVAL = 5  # seconds between renewals of its lock
@@ -31,39 +30,28 @@ LOCK_TTL = 15  # seconds until another host's scheduler takes over from one that
 MOST_AT_ONCE = 500  # jobs moved by one script run, during which Redis serves nobody else
 
 # KEYS: scheduler lock, scheduled registry, queue, for each queue
-# ARGV: prefix, this scheduler's name, lock ttl, now (Unix), now (RQ's text), most jobs, whether
-#       to renew a lock that it holds ('1' | '0')
-# → ids that wait for a concurrency slot; RQ's own code places those
+# ARGV: this scheduler's name, lock ttl, now (Unix), now (RQ's text), most jobs, whether to renew a
+#       lock that it holds ('1' | '0')
 _MOVE = (
-    TELL_BATCH
+    WAITING
     + """
-local prefix, name = ARGV[1], ARGV[2]
-local limited = {}
+local name = ARGV[1]
+now, stamp = tonumber(ARGV[3]), ARGV[4]
 for i = 1, #KEYS, 3 do
     local holder = redis.call('GET', KEYS[i])
     if not holder or holder == name then
-        if not holder or ARGV[7] == '1' then
-            redis.call('SET', KEYS[i], name, 'EX', ARGV[3])
+        if not holder or ARGV[6] == '1' then
+            redis.call('SET', KEYS[i], name, 'EX', ARGV[2])
         end
-        for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i + 1], 0, ARGV[4],
-                'LIMIT', 0, ARGV[6])) do
-            local job = prefix .. ':job:' .. id
-            local f = redis.call('HMGET', job, 'status', 'enqueue_at_front', 'rate_limit_key')
-            if f[1] == 'scheduled' and f[3] and f[3] ~= '' then
-                table.insert(limited, {KEYS[i + 1], id})
-            else
-                redis.call('ZREM', KEYS[i + 1], id)
-                if f[1] == 'scheduled' then
-                    redis.call('HSET', job, 'status', 'queued', 'enqueued_at', ARGV[5])
-                    redis.call('SADD', prefix .. ':queues', KEYS[i + 2])
-                    redis.call(f[2] == '1' and 'LPUSH' or 'RPUSH', KEYS[i + 2], id)
-                    tell_batch(job, id)
-                end
+        for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i + 1], 0, ARGV[3],
+                'LIMIT', 0, ARGV[5])) do
+            redis.call('ZREM', KEYS[i + 1], id)
+            if redis.call('HGET', key_of(id), 'status') == 'scheduled' then
+                queue(id)
             end
         end
     end
 end
-return limited
 """
 )
 
@@ -137,10 +125,9 @@ class Scheduler(RQScheduler):
             )
         ]
         renews = time.monotonic() >= self._renews_from
-        limited = move(
+        move(
             keys=keys,
             args=[
-                RQ_KEY_PREFIX,
                 self.name,
                 LOCK_TTL,
                 current_timestamp(),
@@ -151,20 +138,6 @@ class Scheduler(RQScheduler):
         )
         if renews:
             self._renews_from = time.monotonic() + RENEW_INTERVAL
-        by_registry = {ScheduledJobRegistry(queue=queue).key: queue for queue in queues}
-        for registry, job_id in limited:
-            self._place_limited(by_registry[as_text(registry)], as_text(job_id))
-
-    def _place_limited(self, queue: Queue, job_id: str) -> None:
-        job = queue.fetch_job(job_id)
-        if job is None:
-            return
-        with self.connection.pipeline() as pipeline:
-            queue.scheduled_job_registry.remove(job_id, pipeline=pipeline)
-            queue._enqueue_rate_limited_job(
-                job, pipeline=pipeline, at_front=job.should_enqueue_at_front()
-            )
-            pipeline.execute()
 
     def _give_up(self, ticker: Ticker) -> None:
         try:

@@ -9,38 +9,33 @@ from datetime import datetime
 from typing import Any
 
 from redis import Redis
-from rq.defaults import RQ_KEY_PREFIX
 from rq.job import JobStatus
-from rq.rate_limit import release_slot
-from rq.registry import (
-    ReadyJobRegistry,
-    StartedJobRegistry,
-)
+from rq.registry import StartedJobRegistry
 from rq.results import Result
 from rq.utils import now, utcformat
 
 from service.admission import UNIQUE
-from service.batch_store import TELL_BATCH
 from service.execution.claim import ClaimedJob
 from service.execution.decision import Decision, Ended, decide
 from service.execution.outcome import Kind
 from service.execution.recovery import Recovery, released
 from service.execution.scripts import ScriptCall
-from service.webhooks.notice import NOTHING, NOTIFY, told_error, told_result
+from service.waiting import WAITING
+from service.webhooks.notice import NOTHING, told_error, told_result
 
 # KEYS: started registry, job, queue, results, registry to file it in
-# ARGV: prefix, job id, execution id, worker, counter of the worker ('' for none), wall seconds,
+# ARGV: now (Unix), job id, execution id, worker, counter of the worker ('' for none), wall seconds,
 #       score in the registry ('' for none), push ('LPUSH' | 'RPUSH' | ''), ttl (seconds, -1 for
-#       ever, '' as it is), record of the execution, now (RQ's text), whether dependents are freed
-#       ('' | 'finished' | 'failed'), number of result fields, status that a webhook tells ('' for
-#       none), what else it tells, result fields…, job fields…
-# → 0 where the execution no longer holds the job, else 1, and whether dependents became ready
+#       ever, '' as it is), record of the execution, now (RQ's text), what follows for others
+#       ('over' | 'gives up place' | ''), number of result fields, status that a webhook tells (''
+#       for none), what else it tells, result fields…, job fields…
+# → 0 where the execution no longer holds the job, else 1
 _SETTLE = (
-    TELL_BATCH
+    WAITING
     + UNIQUE
-    + NOTIFY
     + """
-local prefix, id, execution, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+now, stamp = tonumber(ARGV[1]), ARGV[11]
+local id, execution, worker = ARGV[2], ARGV[3], ARGV[4]
 local entry, job = id .. ':' .. execution, KEYS[2]
 local record = prefix .. ':job:' .. id .. ':history'
 if redis.call('ZREM', KEYS[1], entry) == 0 then
@@ -48,7 +43,7 @@ if redis.call('ZREM', KEYS[1], entry) == 0 then
         redis.call('RPUSH', record, ARGV[10])
         redis.call('LTRIM', record, -50, -1)
     end
-    return {0, 0}
+    return 0
 end
 
 redis.call('DEL', prefix .. ':execution:' .. entry)
@@ -61,7 +56,7 @@ end
 
 local results = tonumber(ARGV[13])
 if redis.call('EXISTS', job) == 0 then
-    return {1, 0}  -- deleted while it ran
+    return 1  -- deleted while it ran
 end
 redis.call('HSET', job, unpack(ARGV, 16 + results))
 tell_batch(job, id)
@@ -81,42 +76,13 @@ if ARGV[14] ~= '' then
     notify(id, ARGV[14], ARGV[11], ARGV[15])
 end
 
--- What RQ does in a transaction of its own, watched and retried
-local ready = 0
-local function free(dependent)
-    local key = prefix .. ':job:' .. dependent
-    local f = redis.call('HMGET', key, 'status', 'allow_dependency_failures', 'origin',
-        'enqueue_at_front', 'rate_limit_key')
-    local tolerant = f[2] == '1'
-    if f[1] ~= 'deferred' or (ARGV[12] == 'failed' and not tolerant) then
-        return
-    end
-    for _, other in ipairs(redis.call('SMEMBERS', key .. ':dependencies')) do
-        local status = redis.call('HGET', prefix .. ':job:' .. other, 'status')
-        if other ~= id and status and status ~= 'finished'
-                and not (tolerant and status == 'failed') then
-            return
-        end
-    end
-    redis.call('SREM', job .. ':dependents', dependent)
-    redis.call('ZREM', prefix .. ':deferred:' .. f[3], dependent)
-    if f[5] and f[5] ~= '' then
-        redis.call('HSET', key, 'status', 'ready_to_enqueue')
-        redis.call('ZADD', prefix .. ':ready:' .. f[3], 0, dependent)
-        ready = 1
-    else
-        redis.call('HSET', key, 'status', 'queued', 'enqueued_at', ARGV[11])
-        redis.call('SADD', prefix .. ':queues', prefix .. ':queue:' .. f[3])
-        redis.call(f[4] == '1' and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. f[3], dependent)
-    end
-end
-if ARGV[12] ~= '' then
-    for _, dependent in ipairs(redis.call('SMEMBERS', job .. ':dependents')) do
-        free(dependent)
-    end
+if ARGV[12] == 'over' then
+    over(id)
+elseif ARGV[12] == 'gives up place' then
+    give_up_place(id)
 end
 
-for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', job .. ':dependencies'}) do
+for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', dependencies_of(id)}) do
     if ARGV[9] == '-1' then
         redis.call('PERSIST', key)
     elseif ARGV[9] ~= '' then
@@ -124,7 +90,7 @@ for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', job .. ':depen
     end
 end
 release(job, id)
-return {1, ready}
+return 1
 """
 )
 
@@ -161,7 +127,7 @@ class Settler:
                 decision.registry(queue=ended.queue).key,
             ],
             [
-                RQ_KEY_PREFIX,
+                moment.timestamp(),
                 ended.job.id,
                 ended.execution.id,
                 self._worker_name,
@@ -172,7 +138,7 @@ class Settler:
                 decision.ttl,
                 record,
                 utcformat(moment),
-                decision.dependents,
+                decision.follows,
                 len(result),
                 *_told(ended, decision),
                 *result,
@@ -181,16 +147,10 @@ class Settler:
         )
 
     def settled(self, ended: Ended, answer: Any) -> bool:
-        """Do what is left to do; False where the job had been given to another meanwhile."""
+        """What the script answered; False where the job had been given to another meanwhile."""
         if ended.outcome.kind is Kind.DIED:
             return any(released(answer))
-        done, ready = answer
-        if ready:
-            ReadyJobRegistry(queue=ended.queue).cleanup()
-        if done and ended.job.has_rate_limit:
-            ended.job.get_status(refresh=True)
-            release_slot(ended.job)
-        return bool(done)
+        return bool(answer)
 
     def _record(self, ended: Ended, moment: datetime) -> str:
         return json.dumps(

@@ -74,6 +74,17 @@ def test_options_and_lists_reach_the_job(run: Run) -> None:
     assert (job["parameters"]["tags"], job["parameters"]["sizes"]) == (["a", "b"], {"a": 1})
 
 
+def test_a_chain_is_submitted_from_a_shell(run: Run, work: "subprocess.Popen[str]") -> None:
+    first = document(run("submit", "echo", "value=21", "--delay", "1", "--json"))
+    chained = run(
+        *("submit", "echo", "--depends-on", first["id"], "--result-as", "value"),
+        *("--wait", "--json"),
+    )
+    job = document(chained)
+    assert (chained.returncode, job["result"], job["depends_on"]) == (0, "21", [first["id"]])
+    assert f"depends on  {first['id']}" in run("status", job["id"]).stdout
+
+
 @pytest.mark.parametrize(
     ("task", "given", "exit_status", "status"),
     [
@@ -128,6 +139,8 @@ def test_retrying_what_has_not_failed_is_refused(run: Run) -> None:
         (["submit", "heavy_cpu_task", "n=1", "--timeout", "0"], 2, "--timeout"),
         (["submit", "heavy_cpu_task", "n=1", "--delay", "-1"], 2, "--delay"),
         (["submit"], 2, "Missing argument"),
+        (["submit", "echo", "--depends-on", "none"], 2, "There is no job 'none'"),
+        (["submit", "echo", "--result-as", "value"], 2, "needs exactly one job"),
         (["status", "no-such-job"], 1, "There is no job 'no-such-job'"),
         (["cancel", "no-such-job"], 1, "There is no job 'no-such-job'"),
         (["retry", "no-such-job"], 1, "There is no job 'no-such-job'"),

@@ -14,6 +14,7 @@ import redis
 
 from service.broker.connection import connect
 from service.broker.embedded import socket_url
+from service.execution.stable import SPARES
 from tests.acceptance.conftest import Up, paddock
 from tests.conftest import RedisServer, eventually
 
@@ -142,8 +143,8 @@ def test_a_job_longer_than_the_grace_goes_back_on_its_queue(up: Up, tmp_path: Pa
 
 def test_its_children_go_when_it_is_killed_itself(up: Up) -> None:
     up.start()
-    # Itself, Redis, the API, a worker, its scheduler, and the horse that it has ready
-    eventually(lambda: len(up.processes()) == 6)
+    # Itself, Redis, the API, a worker, its scheduler, and the horses that it has ready
+    eventually(lambda: len(up.processes()) == 5 + SPARES)
     up.process.kill()
     up.process.wait()
     eventually(lambda: not up.processes(), 20)

@@ -18,8 +18,11 @@ from service.broker.status import Status
 from service.settings import Settings
 from tests.conftest import PATIENCE, TASKS, Start, eventually
 
-ALL_TASKS = (*TASKS, "tests.sample_worker_tasks")
-OPTIONS = ("queue", "timeout", "at_front", "webhook")
+ALL_TASKS = (*TASKS, "tests.sample_worker_tasks", "tests.sample_waiting_tasks")
+OPTIONS = (
+    *("queue", "timeout", "at_front", "result_ttl", "webhook"),
+    *("depends_on", "on_dependency_failure", "result_as"),
+)
 
 
 class Jobs:
@@ -30,7 +33,7 @@ class Jobs:
         self.broker = Broker.open(Settings(redis_url=url), catalogue)
 
     def submit(self, task: str, *, delay: float = 0, **given: Any) -> str:
-        """Enqueue one; what `OPTIONS` lists are options, the rest parameters."""
+        """Enqueue one; the names in OPTIONS are options, the rest parameters."""
         return self.submit_many(task, [given], delay=delay)[0]
 
     def submit_many(self, task: str, many: list[dict[str, Any]], *, delay: float = 0) -> list[str]:
@@ -58,7 +61,8 @@ class Jobs:
         options = {name: given[name] for name in OPTIONS if name in given}
         parameters = {name: value for name, value in given.items() if name not in options}
         declared = self.catalogue[task]
-        accepted = declared.parameters.accept(json.dumps(parameters, default=str).encode())
+        body = json.dumps(parameters, default=str).encode()
+        accepted = declared.parameters.accept(body, options.get("result_as"))
         return Submission(task=declared, parameters=accepted, at=at, **options)
 
     async def _submit(self, submissions: list[Submission]) -> list[str]:

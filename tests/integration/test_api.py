@@ -186,6 +186,8 @@ def test_an_accepted_job_is_told_in_full(api: TestClient, connection: redis.Redi
         "attempts": 0,
         "retries_left": 2,
         "worker": None,
+        "depends_on": [],
+        "waiting_for": None,
         "batch": None,
     }
     shown = api.get(f"/jobs/{job['id']}").json()

@@ -214,6 +214,32 @@ OPTIONS = {
     "half a yes": option("at_front=maybe", "at_front: Input should be a valid boolean"),
     "a misspelt option": option("dealy=60", "dealy: Extra inputs are not permitted"),
     "a parameter in the query": option("value=1", "value: Extra inputs are not permitted"),
+    "a dependency that does not exist": option("depends_on=none", "There is no job 'none'"),
+    "one of several that does not exist": option(
+        "depends_on={queued},none", "There is no job 'none': it never was"
+    ),
+    "no dependencies": option("depends_on=", "expects the ids of jobs, separated by commas"),
+    "a comma too many": option("depends_on={queued},", "expects the ids of jobs"),
+    "101 dependencies": option(
+        "depends_on=" + ",".join(map(str, range(101))), "100 jobs at most, these are 101"
+    ),
+    "a dependency and a delay": option("depends_on={queued}&delay=5", "goes with neither `delay`"),
+    "a failure to mind without a dependency": option(
+        "on_dependency_failure=run", "on_dependency_failure: needs depends_on"
+    ),
+    "something else to do about a failure": option(
+        "depends_on={queued}&on_dependency_failure=wait", "Input should be 'fail' or 'run'"
+    ),
+    "a result of nothing": option("result_as=value", "needs exactly one job in depends_on"),
+    "a result of two": option(
+        "depends_on={queued},{failed}&result_as=value", "needs exactly one job in depends_on"
+    ),
+    "a result that need not be": option(
+        "depends_on={queued}&result_as=value&on_dependency_failure=run", "has no result to run with"
+    ),
+    "a result as something unknown": option(
+        "depends_on={queued}&result_as=worth", "no parameter of echo. It has: value"
+    ),
     "an unknown queue": Bad(
         "POST /tasks/echo?queue=fast", 404, "unknown-queue", "There are: cpu, default, mail."
     ),
@@ -232,6 +258,22 @@ FILTERS = {
     "too large a limit": wanted("limit=501", "limit: Input should be less than or equal to 500"),
     "a limit that is no number": wanted("limit=all", "limit: Input should be a valid integer"),
     "a misspelt filter": wanted("state=failed", "state: Extra inputs are not permitted"),
+}
+GIVEN = {
+    "a parameter that is to be a result": Bad(
+        "POST /tasks/heavy_cpu_task?depends_on={queued}&result_as=n",
+        *INVALID,
+        "n: Unexpected keyword argument",
+        '{"n": 1}',
+        JSON,
+    ),
+    "a missing one beside it": Bad(
+        "POST /tasks/append_line?depends_on={queued}&result_as=line",
+        *INVALID,
+        "path: Field required",
+        "{}",
+        JSON,
+    ),
 }
 PLACES = {
     "an unknown task": submit(
@@ -338,6 +380,7 @@ TABLE = {
     for kind, cases in {
         "body": BODIES,
         "option": OPTIONS,
+        "given": GIVEN,
         "filter": FILTERS,
         "place": PLACES,
         "action": ACTIONS,

@@ -16,11 +16,13 @@ from rq.job import Job
 from starlette.testclient import TestClient
 
 from jobs.catalogue import Catalogue
-from service.api import batch_body
+from service.api import requests
 from service.api.app import create_app
 from service.broker import batch_staging, batches
 from service.settings import Settings
 from tests.conftest import PATIENCE, ROOT, Start, eventually
+from tests.integration.by_hand import ByHand
+from tests.integration.conftest import ALL_TASKS
 
 LINES = "application/x-ndjson"
 ECHO = "/tasks/echo/batch"
@@ -305,21 +307,22 @@ def test_a_caller_who_stops_sending_is_told_so(
     connection: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batch_body, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(requests, "SLOWEST", 1024**3)  # what was sent earns no time worth waiting
+    hurried = settings.model_copy(update={"request_timeout": 0.2})
 
     async def paused() -> AsyncIterator[bytes]:
         yield lines(echoes(20_000))
         await asyncio.sleep(PATIENCE)
 
     async def send() -> Any:  # Starlette's own client reads all of a body before it sends any
-        app = create_app(settings, catalogue)
+        app = create_app(hurried, catalogue)
         through = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=through, base_url="http://127.0.0.1") as client:
             answer = await client.post(ECHO, content=paused(), headers={"Content-Type": LINES})
         await app.state.broker.aclose()
         return answer
 
-    refused(asyncio.run(send()), 408, "body-too-slow", "Nothing was accepted", {})
+    refused(asyncio.run(send()), 408, "request-too-slow", "nothing was accepted", {})
     assert connection.keys("*") == []
 
 
@@ -586,3 +589,152 @@ def test_a_batch_that_a_full_queue_has_no_room_for_is_refused_whole(
         assert int(answer.headers["Retry-After"]) > 0
         submit(api, echoes(4))
     assert len(on_queue(connection)) == 10 == len(connection.keys("rq:job:*"))
+
+
+# Under a limit
+
+LIMITED = "/tasks/two_at_once/batch"
+
+
+@pytest.fixture
+def waiting_tasks(settings: Settings, all_tasks: Catalogue) -> Iterator[TestClient]:
+    """The API, which knows tasks that have limits."""
+    app = create_app(settings.model_copy(update={"tasks": ALL_TASKS}), all_tasks)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+@pytest.fixture
+def hand(connection: redis.Redis) -> ByHand:
+    return ByHand(connection, "default")
+
+
+def places(connection: redis.Redis) -> tuple[int, int]:
+    """Held, and waited for."""
+    key = "rq:rl:two_at_once"
+    return connection.zcard(f"{key}:allowed"), connection.zcard(f"{key}:rate_limited")
+
+
+@pytest.mark.parametrize("options", ["", "?at_front=true", "?delay=1"])
+def test_a_limit_holds_for_its_jobs(
+    waiting_tasks: TestClient,
+    connection: redis.Redis,
+    start_all_tasks: Start,
+    tmp_path: Path,
+    options: str,
+) -> None:
+    items = [{"folder": str(tmp_path), "seconds": 0.05}] * 20
+    batch_id = submit(waiting_tasks, items, LIMITED + options)["id"]
+    for _ in range(3):
+        start_all_tasks()
+    eventually(lambda: counts(waiting_tasks, batch_id) == {"finished": 20})
+    seen = [int(line) for line in (tmp_path / "beside").read_text().splitlines()]
+    assert len(seen) == 20 and max(seen) == 2
+    assert show(waiting_tasks, batch_id)["finished_at"] is not None
+    assert places(connection) == (0, 0)
+
+
+def test_each_of_its_jobs_is_under_the_limit_that_its_parameters_decide(
+    waiting_tasks: TestClient, hand: ByHand, tmp_path: Path
+) -> None:
+    items = [{"folder": str(tmp_path), "tenant": tenant} for tenant in ("a", "a", "b")]
+    accepted = submit(waiting_tasks, items, "/tasks/one_a_tenant/batch")
+    first, second = hand.claim(), hand.claim()
+    assert [first and first.job_id, second and second.job_id] == accepted["jobs"][::2]
+    assert hand.claim() is None
+    assert counts(waiting_tasks, accepted["id"]) == {"queued": 2, "waiting": 1} or counts(
+        waiting_tasks, accepted["id"]
+    ) == {"running": 2, "waiting": 1}
+
+
+@pytest.mark.parametrize("options", ["", "?at_front=true"])
+def test_canceling_reaches_jobs_that_wait_for_a_place(
+    waiting_tasks: TestClient, connection: redis.Redis, hand: ByHand, tmp_path: Path, options: str
+) -> None:
+    items = [{"folder": str(tmp_path)}] * 150
+    accepted = submit(waiting_tasks, items, LIMITED + options)
+    first, second = hand.claim(), hand.claim()
+    assert first and second and hand.claim() is None
+    assert counts(waiting_tasks, accepted["id"]) == {"running": 2, "waiting": 148}
+    assert hand.settle(first)
+    assert counts(waiting_tasks, accepted["id"]) == {
+        "finished": 1,
+        "running": 1,
+        "queued": 1,
+        "waiting": 147,
+    }
+    assert on_queue(connection) == [accepted["jobs"][2]]
+    answer = waiting_tasks.post(f"/batches/{accepted['id']}/cancel").json()
+    assert answer == {"canceled": 148, "stopping": 1}
+    assert counts(waiting_tasks, accepted["id"]) == {"finished": 1, "running": 1, "canceled": 148}
+    assert (on_queue(connection), places(connection)) == ([], (1, 0))
+
+
+@pytest.mark.parametrize("options", ["", "?at_front=true"])
+def test_canceling_frees_places_for_others_and_takes_none_of_those(
+    waiting_tasks: TestClient, connection: redis.Redis, tmp_path: Path, options: str
+) -> None:
+    item = {"folder": str(tmp_path)}
+    front = [post_one(waiting_tasks, item, options) for _ in range(2)]
+    accepted = submit(waiting_tasks, [item] * 150, LIMITED)
+    others = [post_one(waiting_tasks, item, options) for _ in range(150)]
+    middle = submit(waiting_tasks, [item] * 150, LIMITED)
+    for job_id in front:
+        assert waiting_tasks.post(f"/jobs/{job_id}/cancel").status_code == 200
+    for batch in (accepted, middle):
+        answer = waiting_tasks.post(f"/batches/{batch['id']}/cancel").json()
+        assert answer == {"canceled": 150, "stopping": 0}
+        assert counts(waiting_tasks, batch["id"]) == {"canceled": 150}
+    assert sorted(on_queue(connection)) == others[:2]
+    assert places(connection) == (2, 148)
+
+
+def post_one(api: TestClient, item: dict[str, Any], options: str) -> str:
+    job_id: str = api.post(f"/tasks/two_at_once{options}", json=item).json()["id"]
+    return job_id
+
+
+def test_retried_ones_wait_for_a_place(
+    waiting_tasks: TestClient, connection: redis.Redis, hand: ByHand, tmp_path: Path
+) -> None:
+    accepted = submit(waiting_tasks, [{"folder": str(tmp_path)}] * 5, LIMITED)
+    assert [hand.fail_one() for _ in range(5)] == accepted["jobs"]
+    assert counts(waiting_tasks, accepted["id"]) == {"failed": 5}
+    assert waiting_tasks.post(f"/batches/{accepted['id']}/retry").json() == {"retried": 5}
+    assert counts(waiting_tasks, accepted["id"]) == {"queued": 2, "waiting": 3}
+    assert places(connection) == (2, 3)
+    assert [hand.run_one() for _ in range(6)] == [*accepted["jobs"], None]
+    assert counts(waiting_tasks, accepted["id"]) == {"finished": 5}
+
+
+@pytest.mark.parametrize(
+    "options", ["depends_on=x", "on_dependency_failure=run", "result_as=value", "wait=1"]
+)
+def test_options_that_are_for_single_jobs_are_refused(
+    api: TestClient, connection: redis.Redis, options: str
+) -> None:
+    answer = post(api, f"{ECHO}?{options}", lines(echoes(2)))
+    assert (answer.status_code, answer.json()["type"]) == (
+        422,
+        "urn:paddock:problem:invalid-options",
+    )
+    assert options.partition("=")[0] in answer.json()["detail"]
+    assert connection.keys("*") == []
+
+
+def test_what_depends_on_one_of_its_jobs_runs_after_it(
+    api: TestClient, connection: redis.Redis, hand: ByHand
+) -> None:
+    accepted = submit(api, echoes(3))
+    after = [
+        api.post(f"/tasks/echo?depends_on={job_id}", json={}).json()["id"]
+        for job_id in accepted["jobs"]
+    ]
+    assert hand.run_one() == accepted["jobs"][0]
+    assert on_queue(connection)[-1] == after[0]
+    assert api.post(f"/batches/{accepted['id']}/cancel").json() == {"canceled": 2, "stopping": 0}
+    assert [api.get(f"/jobs/{job_id}").json()["status"] for job_id in after] == [
+        "queued",
+        "failed",
+        "failed",
+    ]

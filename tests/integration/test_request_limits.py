@@ -72,7 +72,7 @@ SLOW: dict[str, tuple[list[str], Callable[[], Iterator[bytes]]]] = {
 }
 
 
-@pytest.mark.parametrize("route", ["/tasks/echo", "/schedules"])
+@pytest.mark.parametrize("route", ["/tasks/echo", "/tasks/echo/batch", "/schedules"])
 @pytest.mark.parametrize("how", SLOW)
 def test_who_sends_a_body_too_slowly_is_cut_off(
     url: str, connection: redis.Redis, how: str, route: str

@@ -14,11 +14,14 @@ from jobs.policy import Policy
 from service.batch_store import job_id_in, new_batch_id, shared_part
 from service.broker.batch_jobs import JobTemplate
 from service.submission import Submission, enqueue_arguments, job_fields, job_of
+from tests.conftest import TASKS
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("echo", {"value": {"text": "ü" * 100, "numbers": [1, 2.5, None]}}),
     ("fail_and_log", {"path": "/tmp/x"}),  # with retries
     ("heavy_cpu_task", {"n": 10}),
+    ("two_at_once", {"folder": "/tmp", "seconds": 1.0}),  # under a limit
+    ("one_a_tenant", {"folder": "/tmp", "tenant": "a", "seconds": 1.0}),  # under one of its own
 ]
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -29,6 +32,11 @@ OPTIONS: list[dict[str, Any]] = [
     {"at": datetime.now(UTC) + timedelta(hours=1), "at_front": True},
 ]
 MOMENTS = ("created_at", "enqueued_at")
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return Catalogue.load((*TASKS, "tests.sample_waiting_tasks"))
 
 
 @pytest.mark.parametrize(("task", "parameters"), CASES)
@@ -52,7 +60,10 @@ def test_its_hash_is_what_a_single_submission_writes(
     keys, args = enqueue_arguments(single, submission)
     place = template.place
     assert keys[1:] == [place.queue, place.queues, place.scheduled]
-    assert args[1:3] == [place.push, place.moment]
+    waits = args[1] == "WAIT"  # for a place, which the batch's jobs get when workers come to them
+    assert waits == (single.has_rate_limit and "at" not in options)
+    pushed = ["LPUSH" if "at_front" in options else "RPUSH", 0]
+    assert [place.push, place.moment] == (pushed if waits else args[1:3])
 
 
 def wait(number: int) -> None:

@@ -21,6 +21,8 @@ FORBIDDEN = {
     # What broker and execution share, since neither may import the other.
     "service/submission.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/batch_store.py": ["service.api", "service.broker", "service.execution", "fastapi"],
+    "service/batch_marks.py": ["service.api", "service.broker", "service.execution", "rq"],
+    "service/waiting.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/webhooks": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/schedule_store.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/supervisor.py": ["service.api", "service.broker", "rq", "redis", "fastapi"],
@@ -33,6 +35,7 @@ KNOW_RQ = (
     "service/execution",
     "service/submission.py",
     "service/batch_store.py",
+    "service/waiting.py",
     "service/webhooks/notice.py",
     "service/api/dashboard",
     "worker.py",
