@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from fastapi.telemetry import TelemetryConfig
 
 from jobs.catalogue import Catalogue
 from service.api import batches, health, jobs, problems, queues, schedules, workers
@@ -27,6 +29,7 @@ parameters answers `202` once the job is kept; `GET /jobs/<id>` tells how it doe
 Errors are problem documents (RFC 9457). Times are RFC 3339 in UTC, durations seconds.
 """
 
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 FOREIGN = "It comes from another site's page, or under a foreign Host name."
 REFUSALS = problems_of(s401="A key is needed.", s403=FOREIGN)
 
@@ -42,6 +45,8 @@ def create_app(settings: Settings, catalogue: Catalogue | None = None) -> FastAP
         version=version("paddock"),
         description=DESCRIPTION,
         lifespan=_lifespan,
+        # FastAPI looks for a provider at each request; without the SDK there can't be one.
+        telemetry=None if find_spec("opentelemetry.sdk") else NO_TELEMETRY,
     )
     app.state.settings, app.state.broker = settings, Broker.open(settings, tasks)
     add_submit_routes(app.router, tasks, REFUSALS)
