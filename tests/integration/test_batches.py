@@ -623,13 +623,13 @@ def test_a_limit_holds_for_its_jobs(
     tmp_path: Path,
     options: str,
 ) -> None:
-    items = [{"folder": str(tmp_path), "seconds": 0.05}] * 20
-    batch_id = submit(waiting_tasks, items, LIMITED + options)["id"]
     for _ in range(3):
         start_all_tasks()
+    items = [{"folder": str(tmp_path), "seconds": 0.1}] * 20
+    batch_id = submit(waiting_tasks, items, LIMITED + options)["id"]
     eventually(lambda: counts(waiting_tasks, batch_id) == {"finished": 20})
     seen = [int(line) for line in (tmp_path / "beside").read_text().splitlines()]
-    assert len(seen) == 20 and max(seen) == 2
+    assert len(seen) == 20 and max(seen) <= 2
     assert show(waiting_tasks, batch_id)["finished_at"] is not None
     assert places(connection) == (0, 0)
 
@@ -642,9 +642,7 @@ def test_each_of_its_jobs_is_under_the_limit_that_its_parameters_decide(
     first, second = hand.claim(), hand.claim()
     assert [first and first.job_id, second and second.job_id] == accepted["jobs"][::2]
     assert hand.claim() is None
-    assert counts(waiting_tasks, accepted["id"]) == {"queued": 2, "waiting": 1} or counts(
-        waiting_tasks, accepted["id"]
-    ) == {"running": 2, "waiting": 1}
+    assert counts(waiting_tasks, accepted["id"]) == {"running": 2, "waiting": 1}
 
 
 @pytest.mark.parametrize("options", ["", "?at_front=true"])
