@@ -668,28 +668,25 @@ def test_canceling_reaches_jobs_that_wait_for_a_place(
     assert (on_queue(connection), places(connection)) == ([], (1, 0))
 
 
-@pytest.mark.parametrize("options", ["", "?at_front=true"])
-def test_canceling_frees_places_for_others_and_takes_none_of_those(
-    waiting_tasks: TestClient, connection: redis.Redis, tmp_path: Path, options: str
+def test_canceling_takes_nothing_from_others_under_the_limit(
+    waiting_tasks: TestClient, connection: redis.Redis, tmp_path: Path
 ) -> None:
     item = {"folder": str(tmp_path)}
-    front = [post_one(waiting_tasks, item, options) for _ in range(2)]
+
+    def single() -> str:
+        job_id: str = waiting_tasks.post("/tasks/two_at_once", json=item).json()["id"]
+        return job_id
+
+    first = [single() for _ in range(2)]
     accepted = submit(waiting_tasks, [item] * 150, LIMITED)
-    others = [post_one(waiting_tasks, item, options) for _ in range(150)]
-    middle = submit(waiting_tasks, [item] * 150, LIMITED)
-    for job_id in front:
+    others = [single() for _ in range(150)]
+    for job_id in first:
         assert waiting_tasks.post(f"/jobs/{job_id}/cancel").status_code == 200
-    for batch in (accepted, middle):
-        answer = waiting_tasks.post(f"/batches/{batch['id']}/cancel").json()
-        assert answer == {"canceled": 150, "stopping": 0}
-        assert counts(waiting_tasks, batch["id"]) == {"canceled": 150}
+    answer = waiting_tasks.post(f"/batches/{accepted['id']}/cancel").json()
+    assert answer == {"canceled": 150, "stopping": 0}
+    assert counts(waiting_tasks, accepted["id"]) == {"canceled": 150}
     assert sorted(on_queue(connection)) == others[:2]
     assert places(connection) == (2, 148)
-
-
-def post_one(api: TestClient, item: dict[str, Any], options: str) -> str:
-    job_id: str = api.post(f"/tasks/two_at_once{options}", json=item).json()["id"]
-    return job_id
 
 
 def test_retried_ones_wait_for_a_place(
@@ -736,3 +733,20 @@ def test_what_depends_on_one_of_its_jobs_runs_after_it(
         "failed",
         "failed",
     ]
+
+
+def test_what_its_cancel_puts_in_front_of_the_queue_confuses_nothing(
+    api: TestClient, connection: redis.Redis
+) -> None:
+    others = [api.post("/tasks/echo", json={}).json()["id"]]
+    accepted = submit(api, echoes(150))
+    others += [api.post("/tasks/echo", json={}).json()["id"]]
+    options = "at_front=true&on_dependency_failure=run"
+    after = [
+        api.post(f"/tasks/echo?depends_on={job_id}&{options}", json={}).json()["id"]
+        for job_id in accepted["jobs"][::10]
+    ]
+    assert api.post(f"/batches/{accepted['id']}/cancel").json() == {"canceled": 150, "stopping": 0}
+    assert on_queue(connection)[-2:] == others
+    assert sorted(on_queue(connection)[:-2]) == sorted(after)
+    assert counts(api, accepted["id"]) == {"canceled": 150}
