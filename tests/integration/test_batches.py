@@ -615,6 +615,12 @@ def places(connection: redis.Redis) -> tuple[int, int]:
     return connection.zcard(f"{key}:allowed"), connection.zcard(f"{key}:rate_limited")
 
 
+def told(connection: redis.Redis, batch_id: str) -> dict[str, int]:
+    """The marks that it has been told of, without looking at its jobs."""
+    record = connection.hgetall(f"paddock:batch:{batch_id}")
+    return {mark: n for mark in "qswFXCG" if (n := int(record[mark.encode()]))}
+
+
 @pytest.mark.parametrize("options", ["", "?at_front=true", "?delay=1"])
 def test_a_limit_holds_for_its_jobs(
     waiting_tasks: TestClient,
@@ -653,8 +659,10 @@ def test_canceling_reaches_jobs_that_wait_for_a_place(
     accepted = submit(waiting_tasks, items, LIMITED + options)
     first, second = hand.claim(), hand.claim()
     assert first and second and hand.claim() is None
+    assert told(connection, accepted["id"]) == {"q": 2, "w": 148}
     assert counts(waiting_tasks, accepted["id"]) == {"running": 2, "waiting": 148}
     assert hand.settle(first)
+    assert told(connection, accepted["id"]) == {"q": 2, "w": 147, "F": 1}
     assert counts(waiting_tasks, accepted["id"]) == {
         "finished": 1,
         "running": 1,
@@ -664,6 +672,7 @@ def test_canceling_reaches_jobs_that_wait_for_a_place(
     assert on_queue(connection) == [accepted["jobs"][2]]
     answer = waiting_tasks.post(f"/batches/{accepted['id']}/cancel").json()
     assert answer == {"canceled": 148, "stopping": 1}
+    assert told(connection, accepted["id"]) == {"q": 1, "F": 1, "C": 148}
     assert counts(waiting_tasks, accepted["id"]) == {"finished": 1, "running": 1, "canceled": 148}
     assert (on_queue(connection), places(connection)) == ([], (1, 0))
 
@@ -694,8 +703,10 @@ def test_retried_ones_wait_for_a_place(
 ) -> None:
     accepted = submit(waiting_tasks, [{"folder": str(tmp_path)}] * 5, LIMITED)
     assert [hand.fail_one() for _ in range(5)] == accepted["jobs"]
+    assert told(connection, accepted["id"]) == {"X": 5}
     assert counts(waiting_tasks, accepted["id"]) == {"failed": 5}
     assert waiting_tasks.post(f"/batches/{accepted['id']}/retry").json() == {"retried": 5}
+    assert told(connection, accepted["id"]) == {"q": 2, "w": 3}
     assert counts(waiting_tasks, accepted["id"]) == {"queued": 2, "waiting": 3}
     assert places(connection) == (2, 3)
     assert [hand.run_one() for _ in range(6)] == [*accepted["jobs"], None]
