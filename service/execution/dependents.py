@@ -28,7 +28,7 @@ local left = redis.call('SPOP', LEFT)
 if left then
     look_at_dependents(left)
 end
-local answer = {redis.call('EXISTS', LEFT)}
+local answer = {left and redis.call('EXISTS', LEFT) or 0}
 for i = 1, #KEYS do
     local cursor, entries = unpack(redis.call('ZSCAN', KEYS[i], ARGV[i + 3], 'COUNT', ARGV[3]))
     table.insert(answer, cursor)

@@ -15,6 +15,7 @@ from service.batch_store import StagingArea
 from service.execution.dependents import Dependents
 from service.execution.recovery import Recovery
 
+DEPENDENTS_INTERVAL = 5  # seconds between looks at jobs that wait for others
 CLEANUP_INTERVAL = 60  # seconds between clean-ups of what has expired
 
 logger = logging.getLogger("rq.worker")
@@ -29,13 +30,15 @@ class Housekeeper:
         self._dependents = Dependents(connection, queues)
         # Nor right after the start: it may be Redis that has just come back, not this worker.
         self._trusts_heartbeats_from = time.monotonic() + lease
-        self._cleans_from = 0.0
+        self._looks_from = self._cleans_from = 0.0
 
     def keep(self) -> None:
         """Do what is due."""
         if time.monotonic() >= self._trusts_heartbeats_from:
             self._tell(*self._recovery.recover(self._queues))
-        self._dependents.look()
+        if time.monotonic() >= self._looks_from:
+            self._dependents.look()
+            self._looks_from = time.monotonic() + DEPENDENTS_INTERVAL
         if time.monotonic() >= self._cleans_from:
             self._clean()
             self._cleans_from = time.monotonic() + CLEANUP_INTERVAL
