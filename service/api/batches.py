@@ -12,16 +12,16 @@ from jobs import Task
 from jobs.catalogue import Catalogue
 from service.api.answers import encoded, json_response, problems
 from service.api.batch_body import JSON, LINES, BatchBody
-from service.api.dependencies import BatchId, BrokerDep, SettingsDep
-from service.api.schemas import (
+from service.api.batch_schemas import (
     BatchAccepted,
     BatchCanceled,
     BatchRetried,
     BatchRowView,
     BatchView,
-    RunOptions,
 )
-from service.api.tasks import known_queue, moment_of, parameter_schemas
+from service.api.dependencies import BatchId, BrokerDep, SettingsDep
+from service.api.options import RunOptions, known_queue, moment_of
+from service.api.tasks import parameter_schemas
 from service.api.webhooks import accepted_webhook
 from service.batch_store import job_id_in
 from service.broker.batches import BatchRow

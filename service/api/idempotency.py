@@ -7,7 +7,7 @@ from fastapi import Request
 
 from jobs import Task
 from service.api.auth import caller_of
-from service.api.schemas import SubmitOptions
+from service.api.options import SubmitOptions
 from service.errors import IdempotencyKeyMalformed
 from service.submission import Once, digest
 

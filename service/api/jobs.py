@@ -8,7 +8,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from service.api.answers import job_location, job_response, json_response, problems
 from service.api.dependencies import BrokerDep, JobId
-from service.api.schemas import ExecutionView, JobPage, JobView, ListOptions, WaitOption
+from service.api.options import ListOptions, WaitOption
+from service.api.schemas import ExecutionView, JobPage, JobView
 from service.broker.broker import Broker
 from service.broker.listing import JobFilter
 from service.broker.records import JobRecord

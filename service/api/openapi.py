@@ -7,8 +7,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from jobs.catalogue import Catalogue
+from service.api.batch_schemas import BatchRowView
 from service.api.health import OPEN_PATHS
-from service.api.schemas import BatchRowView, ProblemView
+from service.api.schemas import ProblemView
 from service.api.tasks import parameter_schemas
 
 _KEYS = {

@@ -1,16 +1,116 @@
-"""Options in the query, read by the handler itself.
+"""Options in the query: what they are, and how a handler reads them by itself.
 
 FastAPI's own reading of a query model looks at every field of it in each request, which takes
 longer than all else that is done to a submission; and most submissions have no query at all.
 """
 
+from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
+from jobs.catalogue import Catalogue
 from service.api.problems import options_refusal
+from service.broker.status import Status
+from service.errors import OptionsInvalid, QueueNotFound
+from service.settings import Settings
+
+DAY = 24 * 3600  # seconds
+LONGEST_DELAY = 3650 * DAY
+LONGEST_TIMEOUT = 30 * DAY
+LONGEST_WAIT = 300  # seconds a request may be kept open
+
+Wait = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=LONGEST_WAIT,
+        description="Seconds to wait for the job to end before answering.",
+    ),
+]
+
+
+def _not_a_number(value: Any) -> Any:
+    # Pydantic takes numbers for seconds since 1970, and `at=60` would mean: at once.
+    if isinstance(value, str) and value.strip("+-.0123456789 ") == "":
+        raise ValueError("should be written like 2030-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
+
+
+class RunOptions(BaseModel):
+    """How jobs are to be run. They ride in the query, apart from the task's own parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    delay: float | None = Field(
+        None, ge=0, le=LONGEST_DELAY, description="Seconds from now until it is queued."
+    )
+    at: Moment | None = Field(
+        None, description="When it is queued, RFC 3339 with a time zone; at once if in the past."
+    )
+    queue: str | None = Field(None, description="Another queue than the task's own.")
+    timeout: int | None = Field(
+        None, ge=1, le=LONGEST_TIMEOUT, description="Seconds one execution may take."
+    )
+    result_ttl: int | None = Field(
+        None, ge=1, le=LONGEST_DELAY, description="Seconds the finished job is kept."
+    )
+    at_front: bool = Field(False, description="Put it at the front of its queue.")
+    webhook: str | None = Field(
+        None,
+        description="URL that gets a signed POST when the job has ended, however it did.",
+        examples=["https://example.com/hooks/paddock"],
+    )
+
+
+class SubmitOptions(RunOptions):
+    """The same, for one job, which may wait for others, or be waited for."""
+
+    depends_on: str | None = Field(
+        None, description="Ids of jobs to wait for, comma-separated.", max_length=4_000
+    )
+    on_dependency_failure: Literal["fail", "run"] = Field(
+        "fail",
+        description="What it does if one of them does not finish: fail, or run all the same.",
+    )
+    result_as: str | None = Field(
+        None,
+        description="The parameter that is given the result of the (one) job in `depends_on`; "
+        "left out of the body.",
+    )
+    wait: Wait = None
+
+
+class WaitOption(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    wait: Wait = None
+
+
+class ListOptions(BaseModel):
+    """Which jobs to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = None
+    task: str | None = None
+    queue: str | None = None
+    since: Moment | None = Field(None, description="Enqueued at this time or later.")
+    cursor: str | None = Field(None, description="The `next` of the page before.")
+    limit: int = Field(50, ge=1, le=500)
+
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -43,3 +143,25 @@ def described_options(model: type[BaseModel]) -> list[dict[str, Any]]:
 @cache
 def _without_query(model: type[BaseModel]) -> BaseModel:
     return model()
+
+
+def known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> str | None:
+    """The queue that the caller named, if any. Raises `QueueNotFound`."""
+    if name is None:
+        return None
+    known = sorted({*settings.queues, *catalogue.queues()})
+    if name not in known:
+        raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
+    return name
+
+
+def moment_of(options: RunOptions) -> datetime | None:
+    """When to queue it; None for at once. Raises `OptionsInvalid`."""
+    moment = datetime.now(UTC)
+    if options.at is not None and options.delay is not None:
+        raise OptionsInvalid("Give either `delay` or `at`, not both.", errors=[])
+    if options.at is not None:
+        if options.at.year >= datetime.max.year:
+            raise OptionsInvalid("at: this is out of reach.", errors=[])
+        return options.at if options.at > moment else None
+    return moment + timedelta(seconds=options.delay) if options.delay else None

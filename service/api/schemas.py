@@ -1,49 +1,25 @@
 """What the API answers, as its callers read it."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.schedule import DEFAULT_MISSED, DEFAULT_TIMEZONE, Missed
 from service.broker.status import Status
 
-DAY = 24 * 3600  # seconds
-LONGEST_DELAY = 3650 * DAY
-LONGEST_TIMEOUT = 30 * DAY
-LONGEST_WAIT = 300  # seconds a request may be kept open
 
-Wait = Annotated[
-    float | None,
-    Field(
-        ge=0,
-        le=LONGEST_WAIT,
-        description="Seconds to wait for the job to end before answering.",
-    ),
-]
-
-
-def _not_a_number(value: Any) -> Any:
-    # Pydantic takes numbers for seconds since 1970, and `at=60` would mean: at once.
-    if isinstance(value, str) and value.strip("+-.0123456789 ") == "":
-        raise ValueError("should be written like 2030-01-31T12:00:00Z")
-    return value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
-
-
-class _View(BaseModel):
+class View(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class ErrorView(_View):
+class ErrorView(View):
     type: str = Field(description="The exception's name.", examples=["ValueError"])
     message: str
     traceback: str = Field(description="As Python prints it.")
 
 
-class JobView(_View):
+class JobView(View):
     """A job. Times are RFC 3339 in UTC; those that have not come yet are null."""
 
     id: str
@@ -89,62 +65,6 @@ class JobPage(BaseModel):
     next: str | None = Field(description="The `cursor` of the next page; null on the last.")
 
 
-class BatchCounts(_View):
-    """A batch's jobs by status; together they are its total."""
-
-    queued: int
-    scheduled: int
-    waiting: int
-    running: int
-    finished: int
-    failed: int
-    canceled: int
-    gone: int = Field(description="Removed before anybody saw how they ended.")
-
-
-class BatchView(_View):
-    """A batch. Times are RFC 3339 in UTC; those that have not come yet are null."""
-
-    id: str
-    task: str = Field(examples=["heavy_cpu_task"])
-    queue: str = Field(examples=["cpu"])
-    created_at: datetime
-    total: int
-    counts: BatchCounts
-    progress: float = Field(description="The share of its jobs that have ended, from 0 to 1.")
-    eta: datetime | None = Field(
-        description="When all will have ended, at the pace since the first did."
-    )
-    finished_at: datetime | None = Field(description="When the last of its jobs ended.")
-
-
-class BatchAccepted(BaseModel):
-    id: str
-    task: str = Field(examples=["heavy_cpu_task"])
-    count: int
-    jobs: list[str] = Field(description="The jobs' ids, in the order of the parameters.")
-
-
-class BatchRowView(_View):
-    """One line of a batch's results."""
-
-    index: int = Field(description="Its place in the batch, from 0.")
-    id: str
-    status: str = Field(examples=["finished"])
-    result: Any = Field(None, description="What the task returned, once finished.")
-    error: ErrorView | None = Field(description="Why it failed.")
-    expired: bool = Field(description="Only its last status is known any more.")
-
-
-class BatchCanceled(_View):
-    canceled: int = Field(description="Jobs that will not run.")
-    stopping: int = Field(description="Jobs that run; their workers were told to stop them.")
-
-
-class BatchRetried(_View):
-    retried: int = Field(description="Failed jobs that were queued again.")
-
-
 class RetryView(BaseModel):
     max: int
     intervals: list[int] = Field(description="Seconds before each retry; an example where random.")
@@ -169,7 +89,7 @@ class TaskView(BaseModel):
     result: dict[str, Any]
 
 
-class QueueView(_View):
+class QueueView(View):
     name: str
     queued: int
     running: int
@@ -182,7 +102,7 @@ class QueueView(_View):
     workers: int = Field(description="Workers that listen on it.")
 
 
-class WorkerView(_View):
+class WorkerView(View):
     name: str
     host: str
     pid: int
@@ -254,66 +174,3 @@ class ProblemView(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What is wrong, and what to do.")
-
-
-class RunOptions(BaseModel):
-    """How jobs are to be run. They ride in the query, apart from the task's own parameters."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    delay: float | None = Field(
-        None, ge=0, le=LONGEST_DELAY, description="Seconds from now until it is queued."
-    )
-    at: Moment | None = Field(
-        None, description="When it is queued, RFC 3339 with a time zone; at once if in the past."
-    )
-    queue: str | None = Field(None, description="Another queue than the task's own.")
-    timeout: int | None = Field(
-        None, ge=1, le=LONGEST_TIMEOUT, description="Seconds one execution may take."
-    )
-    result_ttl: int | None = Field(
-        None, ge=1, le=LONGEST_DELAY, description="Seconds the finished job is kept."
-    )
-    at_front: bool = Field(False, description="Put it at the front of its queue.")
-    webhook: str | None = Field(
-        None,
-        description="URL that gets a signed POST when the job has ended, however it did.",
-        examples=["https://example.com/hooks/paddock"],
-    )
-
-
-class SubmitOptions(RunOptions):
-    """The same, for one job, which may wait for others, or be waited for."""
-
-    depends_on: str | None = Field(
-        None, description="Ids of jobs to wait for, comma-separated.", max_length=4_000
-    )
-    on_dependency_failure: Literal["fail", "run"] = Field(
-        "fail",
-        description="What it does if one of them does not finish: fail, or run all the same.",
-    )
-    result_as: str | None = Field(
-        None,
-        description="The parameter that is given the result of the (one) job in `depends_on`; "
-        "left out of the body.",
-    )
-    wait: Wait = None
-
-
-class WaitOption(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    wait: Wait = None
-
-
-class ListOptions(BaseModel):
-    """Which jobs to list."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: Status | None = None
-    task: str | None = None
-    queue: str | None = None
-    since: Moment | None = Field(None, description="Enqueued at this time or later.")
-    cursor: str | None = Field(None, description="The `next` of the page before.")
-    limit: int = Field(50, ge=1, le=500)

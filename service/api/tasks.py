@@ -2,26 +2,29 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from redis.exceptions import RedisError
-from starlette.requests import ClientDisconnect
 
 from jobs import Task
 from jobs.catalogue import Catalogue
 from service.api.answers import job_location, job_response, json_response, problems
 from service.api.dependencies import broker_of, settings_of
-from service.api.forms import form_to_json
 from service.api.idempotency import DESCRIBED_KEY, once
-from service.api.options import described_options, read_options
-from service.api.problems import failing_fields
-from service.api.schemas import JobView, RetryView, RunOptions, SubmitOptions, TaskView
+from service.api.options import (
+    SubmitOptions,
+    described_options,
+    known_queue,
+    moment_of,
+    read_options,
+)
+from service.api.parameters import FORM, JSON, read_parameters
+from service.api.schemas import JobView, RetryView, TaskView
 from service.api.webhooks import accepted_webhook
 from service.broker.broker import Broker
 from service.broker.chaining import check_chaining, listed_ids
@@ -31,17 +34,10 @@ from service.errors import (
     AlreadySubmitted,
     JobGone,
     JobNotFound,
-    MalformedBody,
-    MediaTypeUnsupported,
-    OptionsInvalid,
-    ParametersInvalid,
-    QueueNotFound,
 )
-from service.settings import Settings
 
 Responses = dict[int | str, dict[str, Any]]  # as FastAPI documents them
 
-JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 _PREFIX = "tasks."  # of the names of tasks' models in OpenAPI
 
 
@@ -166,7 +162,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             options.result_as,
             delayed=options.delay is not None or options.at is not None,
         )
-        parameters = await _parameters(request, task, options.result_as)
+        parameters = await read_parameters(request, task, options.result_as)
         submission = Submission(
             task=task,
             parameters=parameters,
@@ -214,72 +210,6 @@ async def _show_standing(
     response.headers["Location"] = job_location(request, job.id)
     response.headers.update(headers)
     return response
-
-
-async def _parameters(request: Request, task: Task[..., Any], given: str | None) -> dict[str, Any]:
-    body, kind = await _body(request), _media_type(request)
-    if kind == FORM:
-        body = form_to_json(body, task.parameters.schema)
-    elif kind != JSON and (kind or body):
-        raise MediaTypeUnsupported(
-            f"{kind or 'A body without a Content-Type'} can't be read. Send {JSON} or {FORM}."
-        )
-    try:
-        return task.parameters.accept(body or b"{}", given)
-    except ValidationError as error:
-        raise _refusal(error, task) from error
-
-
-async def _body(request: Request) -> bytes:
-    """As `request.body` reads it, which takes long over what mostly comes in one piece."""
-    parts = []
-    more = True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _media_type(request: Request) -> str:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return JSON if kind.endswith("+json") else kind
-
-
-def _refusal(error: ValidationError, task: Task[..., Any]) -> Exception:
-    if error.error_count() == 1 and (only := error.errors()[0])["type"] == "json_invalid":
-        return MalformedBody(f"The body is not valid JSON: {only['ctx']['error']}.")
-    rows = failing_fields(error, "body")
-    told = "; ".join(f"{row['field'] or 'body'}: {row['message']}" for row in rows)
-    if error.error_count() > len(rows):
-        told += f"; and {error.error_count() - len(rows)} more"
-    return ParametersInvalid(
-        f"{told}. GET /tasks/{task.name} shows what it takes.", task=task.name, errors=rows
-    )
-
-
-def known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> str | None:
-    """The queue that the caller named, if any. Raises `QueueNotFound`."""
-    if name is None:
-        return None
-    known = sorted({*settings.queues, *catalogue.queues()})
-    if name not in known:
-        raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
-    return name
-
-
-def moment_of(options: RunOptions) -> datetime | None:
-    """When to queue it; None for at once. Raises `OptionsInvalid`."""
-    moment = datetime.now(UTC)
-    if options.at is not None and options.delay is not None:
-        raise OptionsInvalid("Give either `delay` or `at`, not both.", errors=[])
-    if options.at is not None:
-        if options.at.year >= datetime.max.year:
-            raise OptionsInvalid("at: this is out of reach.", errors=[])
-        return options.at if options.at > moment else None
-    return moment + timedelta(seconds=options.delay) if options.delay else None
 
 
 def _view(task: Task[..., Any]) -> TaskView:
