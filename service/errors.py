@@ -173,7 +173,7 @@ class IdempotencyKeyReused(Problem):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(
-            f"This Idempotency-Key was used for job {job_id}, with other parameters or options. "
+            f"This Idempotency-Key was used for {job_id}, with other parameters or options. "
             "Send the same again, or a new key with each new request.",
             job=job_id,
         )

@@ -20,13 +20,14 @@ from service.api.batch_schemas import (
     BatchView,
 )
 from service.api.dependencies import BatchId, BrokerDep, SettingsDep
+from service.api.idempotency import DESCRIBED_KEY, batch_once
 from service.api.options import RunOptions, known_queue, moment_of
 from service.api.tasks import parameter_schemas
 from service.api.webhooks import accepted_webhook
 from service.batch_store import job_id_in
 from service.broker.batches import BatchRow
 from service.broker.enqueuer import Submission
-from service.errors import OptionsInvalid
+from service.errors import AlreadySubmitted, OptionsInvalid
 
 IDS_AT_ONCE = 1_000  # job ids in one piece of an answer
 
@@ -63,25 +64,33 @@ def _add_batch_route(router: APIRouter, task: Task[..., Any], body: dict[str, An
         summary=f"Many of: {task.description.partition(chr(10))[0] or task.name}",
         description="All of them are accepted, or none. The body is read as a stream.",
         response_model=BatchAccepted,
-        responses=problems(
-            s400="The body can't be read.",
-            s404="No such queue.",
-            s409="Webhooks are not set up.",
-            s408="The body came too slowly.",
-            s413="The batch, or one of its items, is too large.",
-            s415="Neither a JSON array nor NDJSON.",
-            s422="A line's parameters, or the options, are not valid.",
-            s429="The queue is full.",
-            s503="Redis is away.",
-        ),
+        responses={
+            200: {
+                "model": BatchAccepted,
+                "description": "This Idempotency-Key came before: the batch of then.",
+            },
+            **problems(
+                s400="The body or the Idempotency-Key can't be read.",
+                s404="No such queue.",
+                s409="Webhooks are not set up.",
+                s408="The body came too slowly.",
+                s413="The batch, or one of its items, is too large.",
+                s415="Neither a JSON array nor NDJSON.",
+                s422="A line's parameters or the options are not valid, or differ from those that "
+                "this Idempotency-Key came with.",
+                s429="The queue is full.",
+                s503="Redis is away.",
+            ),
+        },
         openapi_extra={
+            "parameters": [DESCRIBED_KEY],
             "requestBody": {
                 "required": True,
                 "content": {
                     JSON: {"schema": listed},
                     **{kind: {"schema": lines} for kind in LINES},
                 },
-            }
+            },
         },
     )
 
@@ -102,6 +111,7 @@ def _submit_batch_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]
             at_front=options.at_front,
             at=moment_of(options),
             webhook=accepted_webhook(options.webhook, settings),
+            once=batch_once(request, task, options, settings.idempotency_ttl),
             queue_limit=settings.queue_limit,
         )
         if task.policy.unique:
@@ -110,17 +120,20 @@ def _submit_batch_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]
                 errors=[],
             )
         body = BatchBody(request, task, settings)
-        async with broker.batch_enqueuer.begin(submission) as staging:
-            async with aclosing(body.parameters(staging.keep)) as sets:
-                async for parameters in sets:
-                    await staging.add(parameters)
-            await staging.commit()
-        return StreamingResponse(
-            _accepted(staging.id, task.name, staging.count),
-            HTTPStatus.ACCEPTED,
-            {"Location": f"{request.scope.get('root_path', '')}/batches/{staging.id}"},
-            media_type=JSON,
-        )
+        status, headers = HTTPStatus.ACCEPTED, {}
+        try:
+            async with broker.batch_enqueuer.begin(submission) as staging:
+                batch_id = staging.id
+                async with aclosing(body.parameters(staging.keep)) as sets:
+                    async for parameters in sets:
+                        await staging.add(parameters)
+                await staging.commit()
+        except AlreadySubmitted as found:  # and has been discarded: the first one stands for it
+            batch_id, status = found.job_id, HTTPStatus.OK
+            headers = {"Idempotency-Replayed": "true"}
+        headers["Location"] = f"{request.scope.get('root_path', '')}/batches/{batch_id}"
+        accepted = _accepted(batch_id, task.name, staging.count)
+        return StreamingResponse(accepted, status, headers, media_type=JSON)
 
     return submit_batch
 

@@ -7,7 +7,7 @@ from fastapi import Request
 
 from jobs import Task
 from service.api.auth import caller_of
-from service.api.options import SubmitOptions
+from service.api.options import RunOptions, SubmitOptions
 from service.errors import IdempotencyKeyMalformed
 from service.submission import Once, digest
 
@@ -41,12 +41,25 @@ def once(
 
     Raises `IdempotencyKeyMalformed`.
     """
+    return _once(request, task.name, parameters, options, ttl)
+
+
+def batch_once(
+    request: Request, task: Task[..., Any], options: RunOptions, ttl: int
+) -> Once | None:
+    """The same for a batch, whose parameters are still to be read: they don't count yet."""
+    return _once(request, f"{task.name}/batch", {}, options, ttl)
+
+
+def _once(
+    request: Request, place: str, parameters: dict[str, Any], options: RunOptions, ttl: int
+) -> Once | None:
     key = _key(request.headers.getlist(HEADER))
     if key is None:
         return None
     asked = options.model_dump(mode="json", exclude={"wait"}, exclude_defaults=True)
     return Once(
-        record=f"paddock:idempotency:{task.name}:{digest(caller_of(request), key)}",
+        record=f"paddock:idempotency:{place}:{digest(caller_of(request), key)}",
         fingerprint=digest(parameters, asked),
         ttl=ttl,
     )

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -761,3 +762,66 @@ def test_what_its_cancel_puts_in_front_of_the_queue_confuses_nothing(
     assert on_queue(connection)[-2:] == others
     assert sorted(on_queue(connection)[:-2]) == sorted(after)
     assert counts(api, accepted["id"]) == {"canceled": 150}
+
+
+# The same again
+
+
+def post_once(api: TestClient, key: str, items: list[Any], path: str = ECHO) -> Any:
+    headers = {"Content-Type": LINES, "Idempotency-Key": key}
+    return api.post(path, content=lines(items), headers=headers)
+
+
+def test_the_same_batch_again_under_its_key_is_the_first_one(
+    api: TestClient, connection: redis.Redis
+) -> None:
+    first = post_once(api, "load-1", echoes(700))
+    assert first.status_code == 202
+    assert "Idempotency-Replayed" not in first.headers
+    again = post_once(api, "load-1", echoes(700))
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
+    assert again.json() == first.json()
+    assert again.headers["Location"] == first.headers["Location"]
+    assert on_queue(connection) == first.json()["jobs"]
+    assert len(connection.keys("rq:job:*")) == 700  # nothing is left of the second
+
+
+@pytest.mark.parametrize(
+    ("items", "path"),
+    [
+        (echoes(3)[::-1], ECHO),
+        (echoes(4), ECHO),
+        ([{"value": 0}, {"value": 1}, {"value": "2"}], ECHO),
+        (echoes(3), f"{ECHO}?timeout=7"),
+    ],
+)
+def test_a_key_that_comes_with_another_batch_is_refused(
+    api: TestClient, connection: redis.Redis, items: list[Any], path: str
+) -> None:
+    first = post_once(api, "load-1", echoes(3)).json()
+    refused = post_once(api, "load-1", items, path)
+    assert refused.status_code == 422
+    assert refused.json()["type"] == "urn:paddock:problem:idempotency-key-reused"
+    assert first["id"] in refused.json()["detail"]
+    assert on_queue(connection) == first["jobs"]
+
+
+def test_a_batch_and_a_job_may_bear_the_same_key(api: TestClient) -> None:
+    assert post_once(api, "both", echoes(2)).status_code == 202
+    job = api.post("/tasks/echo", json={"value": 1}, headers={"Idempotency-Key": "both"})
+    assert job.status_code == 202
+
+
+def test_of_the_same_batch_many_times_at_once_one_is_queued(
+    api: TestClient, connection: redis.Redis
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post_once(api, "once", echoes(50)), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [202]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert on_queue(connection) == answers[0].json()["jobs"]
+
+
+def test_a_batch_that_was_refused_leaves_its_key_unused(api: TestClient) -> None:
+    assert post_once(api, "again", [{"value": 1}, {"wrong": 2}]).status_code == 422
+    assert post_once(api, "again", echoes(2)).status_code == 202
