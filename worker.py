@@ -124,6 +124,8 @@ class Worker(RegisteredWorker):
         idle_since, wait = time.monotonic(), FIRST_RECONNECT_WAIT
         while True:
             try:
+                if self._ended and time.monotonic() >= self._upkeep_due:
+                    self._record_and_claim(claim=False)  # upkeep may take a while
                 self._keep_up()
                 leaving = last or self._stop_requested
                 if claimed := self._record_and_claim(claim=not leaving):
@@ -274,7 +276,7 @@ class Worker(RegisteredWorker):
 
 def main() -> int:
     """`python worker.py`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Paddock's worker")
     parser.add_argument("--queues", help="comma-separated, in order of priority")
     parser.add_argument("--burst", action="store_true", help="quit when the queues are empty")
     options = parser.parse_args()

@@ -54,13 +54,18 @@ local function mark_job(batch, id, status, ended_at)
         return false
     end
     local old = redis.call('GETRANGE', record .. ':marks', at, at)
-    if old == '' or old == '\\0' then
+    local fresh = old == ''  -- maybe the first mark of all
+    if fresh or old == '\\0' then
         old = f[1]
     end
     if old == new then
         return false
     end
     redis.call('SETRANGE', record .. ':marks', at, new)
+    local left = fresh and redis.call('TTL', record) or -1
+    if left > 0 then
+        redis.call('EXPIRE', record .. ':marks', left)
+    end
     redis.call('HINCRBY', record, old, -1)
     redis.call('HINCRBY', record, new, 1)
     if BATCH_ENDED[new] and f[3] == '' then

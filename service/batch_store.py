@@ -17,7 +17,6 @@ from rq.job import Job
 from service.batch_marks import SHARED
 from service.submission import job_id_at
 
-LARGEST_BATCH = 1_000_000  # jobs; the commit holds Redis for about a microsecond for each
 STAGING = "paddock:batches:staging"  # sorted set: batches being taken in, by when to give them up
 STAGED = "paddock:batches:staged"  # hash: such a batch → how many of its jobs are written
 DISCARDED = "paddock:batches:discarded"  # hash: batch → how many of its jobs are left to remove

@@ -41,6 +41,17 @@ ENQUEUE = (
     + UNIQUE
     + ROOM
     + """
+-- Jobs that wait for others on this queue, and for a place under the limit that these fields name.
+local function set_aside(queue, fields)
+    local count = redis.call('ZCARD', prefix .. ':deferred:' .. string.sub(queue, #prefix + 8))
+    for i = fields, #ARGV, 2 do
+        if ARGV[i] == 'rate_limit_key' then
+            count = count + redis.call('ZCARD', prefix .. ':rl:' .. ARGV[i + 1] .. ':rate_limited')
+        end
+    end
+    return count
+end
+
 local function enqueue(key, arg)
     local job, queue, id, command = KEYS[key], KEYS[key + 1], ARGV[arg], ARGV[arg + 1]
     local record, fingerprint, lock = ARGV[arg + 4], ARGV[arg + 5], ARGV[arg + 7]
@@ -73,6 +84,9 @@ local function enqueue(key, arg)
         local scheduled = command == 'ZADD'
         local waiting = scheduled and redis.call('ZCARD', KEYS[key + 3])
             or redis.call('LLEN', queue)
+        if command == 'WAIT' then
+            waiting = waiting + set_aside(queue, arg + 9)
+        end
         local wait = wait_for_room(queue, waiting, 1, limit)
         if wait then
             return {'full', wait}

@@ -87,6 +87,15 @@ local function has_place(id, limit, most)
     return false
 end
 
+-- There may be a limit for each of a great many users; those that nobody uses are not kept.
+local function forget_unused(limit)
+    local base = prefix .. ':rl:' .. limit
+    if redis.call('EXISTS', base .. ':allowed', base .. ':rate_limited') == 0 then
+        redis.call('SREM', prefix .. ':rl-keys', limit)
+        redis.call('DEL', base)
+    end
+end
+
 -- It holds no place any more, and waits for none.
 local function give_up_place(id)
     local limit = redis.call('HGET', key_of(id), 'rate_limit_key')
@@ -95,6 +104,7 @@ local function give_up_place(id)
         if redis.call('ZREM', prefix .. ':rl:' .. limit .. ':allowed', id) == 1 then
             fill(limit)
         end
+        forget_unused(limit)
     end
 end
 
@@ -181,7 +191,7 @@ local function look_at(id)
     local job, waits = key_of(id), false
     local f = redis.call('HMGET', job, 'status', 'on_dependency_failure',
         'allow_dependency_failures', 'origin')
-    if f[1] ~= 'deferred' then
+    if f[1] ~= 'deferred' or not f[4] then
         return 'elsewhere'
     end
     for _, other in ipairs(redis.call('SMEMBERS', dependencies_of(id))) do
@@ -227,7 +237,9 @@ local function look_at_dependents(id)
             elseif found == 'failed' then
                 table.insert(work, dependent)
             end
+            -- One that waits for others still, but no more for this one, has moved as well.
             moved = moved or found ~= 'waits'
+                or redis.call('SISMEMBER', dependents, dependent) == 0
         end
     end
 end

@@ -18,7 +18,7 @@ from service.broker.batches import Batches
 from service.errors import JobNotFound, StatusConflict
 
 AT_ONCE = 500  # jobs that one script run acts on, which takes Redis some milliseconds
-FEW = 100  # jobs whose places on the queue are searched for one by one
+LONGEST_SEARCH = 500_000  # entries of a queue, passed in looking for jobs one by one: about 0.1 s
 
 # KEYS: queue, canceled registry
 # ARGV: what the jobs' ids begin with, how many at the queue's end to leave out, most to look at,
@@ -117,7 +117,7 @@ class BatchActions:
         fields = self._batches.fields(batch_id)
         queue = self._queue(fields)
         done, stopping = 0, 0
-        if int(fields["open"]) > FEW:
+        if int(fields["open"]) * self._client.llen(queue.key) > LONGEST_SEARCH:
             done += self._sweep_queue(batch_id, queue)
         for some, running in self._each(
             self._cancel_each, batch_id, fields, cancel_keys(queue), DEFAULT_FAILURE_TTL

@@ -52,7 +52,7 @@ for number = from, to do
         local digits = string.format('%06x', number)
         local f = redis.call('HMGET', ARGV[3] .. digits, 'status', 'ended_at')
         local ended_at = (f[2] and f[2] ~= '') and f[2] or ARGV[6]
-        local known = (mark == '' or mark == '\0') and record[2] or mark
+        local known = (mark == '' or mark == '\\0') and record[2] or mark
         -- One that had ended, and is no more, has expired.
         if (f[1] or not BATCH_ENDED[mark]) and known ~= BATCH_MARKS[f[1] or 'gone']
                 and mark_job(ARGV[1], ARGV[2] .. digits, f[1] or 'gone', ended_at) then

@@ -27,7 +27,7 @@ class Durability:
 class _Server:
     has_file: bool  #: an append-only one
     fsync: str | None  #: its appendfsync; None where that may not be asked
-    knows_waitaof: bool
+    knows_waitaof: bool  #: asked only where it matters
     replicas: int
 
 
@@ -36,10 +36,12 @@ def durability(client: "redis.Redis", wanted: Wanted) -> Durability:
 
     Raises `redis.RedisError` where the server can't be asked.
     """
+    fsync = _configured(client, "appendfsync")
+    matters = wanted == "replica" or (wanted == "fsync" and fsync != "always")
     server = _Server(
         has_file=bool(client.info("persistence").get("aof_enabled")),
-        fsync=_configured(client, "appendfsync"),
-        knows_waitaof=_knows_waitaof(client),
+        fsync=fsync,
+        knows_waitaof=matters and _knows_waitaof(client),
         replicas=int(client.info("replication").get("connected_slaves", 0)),
     )
     faults, remarks = _of_file(server, wanted)
@@ -123,9 +125,10 @@ def _check_version(client: "redis.Redis") -> None:
 
 def _knows_waitaof(client: "redis.Redis") -> bool:
     try:
-        return client.execute_command("COMMAND INFO", "WAITAOF")[0] is not None
+        client.execute_command("WAITAOF", 0, 0, 1)
     except ResponseError:
-        return False  # nor may it be asked for
+        return False  # or may not use it
+    return True
 
 
 def _configured(client: "redis.Redis", name: str) -> Any:

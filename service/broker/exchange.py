@@ -77,7 +77,11 @@ class ScriptCaller:
         to do so at once.
         """
         connection = await self._pool.get_connection()
+        # Some were told meanwhile that nothing came of theirs; from here on it is in doubt.
+        group = [call for call in group if not call.answer.done()]
         try:
+            if not group:
+                return
             async with asyncio.timeout(LONGEST):
                 loads = not self._is_loaded
                 await connection.send_packed_command(self._request(group, wait, loads=loads))
@@ -144,7 +148,7 @@ async def _reply(connection: Any) -> Any:
 def _doubt(wait: Wait, reply: Any) -> Exception | None:
     """What keeps calls that ran from being durable, if anything does."""
     if isinstance(reply, RedisError):
-        return reply
+        return RedisError(f"{wait[0]}: {reply}")  # the calls themselves were not refused
     reached = reply if isinstance(reply, list) else [reply]
     if all(count >= least for count, least in zip(reached, wait[1:], strict=True)):
         return None

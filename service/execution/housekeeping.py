@@ -1,14 +1,18 @@
 """What a worker does between jobs: bring back the abandoned, drop what has expired."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.group import Group
 from rq.queue import Queue
 from rq.rate_limit import RateLimitRegistry
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, ReadyJobRegistry
+from rq.utils import as_text
 from rq.worker_registration import clean_worker_registry
 
 from service.batch_store import StagingArea
@@ -17,6 +21,7 @@ from service.execution.recovery import Recovery
 
 DEPENDENTS_INTERVAL = 5  # seconds between looks at jobs that wait for others
 CLEANUP_INTERVAL = 60  # seconds between clean-ups of what has expired
+LIMITS_AT_ONCE = 100  # concurrency limits that are tidied in one clean-up, drawn at random
 
 logger = logging.getLogger("rq.worker")
 
@@ -35,13 +40,16 @@ class Housekeeper:
     def keep(self) -> None:
         """Do what is due."""
         if time.monotonic() >= self._trusts_heartbeats_from:
-            self._tell(*self._recovery.recover(self._queues))
+            with _outlasted("bring back abandoned jobs"):
+                self._tell(*self._recovery.recover(self._queues))
         if time.monotonic() >= self._looks_from:
-            self._dependents.look()
             self._looks_from = time.monotonic() + DEPENDENTS_INTERVAL
+            with _outlasted("look at waiting jobs"):
+                self._dependents.look()
         if time.monotonic() >= self._cleans_from:
-            self._clean()
             self._cleans_from = time.monotonic() + CLEANUP_INTERVAL
+            with _outlasted("clean up"):
+                self._clean()
 
     def was_cut_off(self) -> None:
         """Redis was away, for every worker: give the others time to show that they live."""
@@ -53,8 +61,10 @@ class Housekeeper:
             for registry in (FinishedJobRegistry, FailedJobRegistry, ReadyJobRegistry):
                 registry(queue=queue).cleanup()
             clean_worker_registry(queue)
-        for limited in RateLimitRegistry.all(self._connection):
-            limited.cleanup()
+        # Some of them: there may be one for each of a great many users.
+        limits: Any = self._connection.srandmember(RateLimitRegistry.rl_keys_key, LIMITS_AT_ONCE)
+        for key in limits:
+            RateLimitRegistry(as_text(key), self._connection).cleanup()
         self._staging.clear_abandoned()
         if Group.acquire_maintenance_lock(self._connection, CLEANUP_INTERVAL - 1):
             Group.clean_registries(connection=self._connection)
@@ -64,3 +74,12 @@ class Housekeeper:
             logger.warning("%s was abandoned by its worker or horse: queued again", job_id)
         for job_id in poison:
             logger.error("%s was abandoned too often: failed", job_id)
+
+
+@contextlib.contextmanager
+def _outlasted(what: str) -> Iterator[None]:
+    """One record that is broken, or one command that is forbidden, must not keep jobs waiting."""
+    try:
+        yield
+    except ResponseError as error:
+        logger.error("Redis refuses to %s: %s", what, error)

@@ -219,6 +219,18 @@ def test_canceling_and_deleting_free_places(
     assert places(connection, "one_a_tenant/a") == (0, 0)
 
 
+def test_a_limit_that_nobody_uses_is_not_kept(
+    jobs: Jobs, hand: ByHand, connection: redis.Redis
+) -> None:
+    jobs.submit_many("one_a_tenant", [{"folder": "", "tenant": "a"} for _ in range(2)])
+    assert hand.run_one()
+    assert connection.keys("rq:rl*")
+    assert hand.run_one()
+    assert connection.keys("rq:rl*") == []
+    jobs.submit("one_a_tenant", folder="", tenant="a")
+    assert places(connection, "one_a_tenant/a") == (1, 0)
+
+
 def test_delayed_jobs_and_retries_wait_for_a_place(
     jobs: Jobs, hand: ByHand, connection: redis.Redis
 ) -> None:

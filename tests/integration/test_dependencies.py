@@ -426,6 +426,33 @@ def test_more_dependents_than_one_script_looks_at_are_all_freed(
     assert not connection.exists(LEFT, f"rq:job:{root}:dependents", "rq:deferred:default")
 
 
+def test_dependents_of_one_that_is_soon_gone_know_that_it_finished(
+    jobs: Jobs, hand: ByHand, connection: redis.Redis
+) -> None:
+    number = 2 * MOST_AT_ONCE
+    root, other = jobs.submit("echo"), jobs.submit("echo", queue="other")
+    jobs.submit_many("echo", [{"depends_on": (root, other)} for _ in range(number)])
+    assert hand.run_one() == root
+    for _ in range(3):  # the rest of them, at once
+        Dependents(connection, []).look()
+    assert not connection.exists(LEFT, f"rq:job:{root}:dependents")
+    connection.delete(f"rq:job:{root}")  # expired
+    for _ in range(10):
+        Dependents(connection, [Queue("default", connection=connection)]).look()
+    assert connection.zcard("rq:deferred:default") == number
+
+
+def test_a_broken_record_among_those_that_wait_keeps_no_other_waiting(
+    jobs: Jobs, start_worker: Start, connection: redis.Redis
+) -> None:
+    connection.hset("rq:job:broken", "status", "deferred")  # and nothing else
+    connection.zadd("rq:deferred:default", {"broken": 0})
+    start_worker()
+    first = jobs.submit("echo")
+    after = jobs.submit("echo", depends_on=[first])
+    assert jobs.ended(after).status == Status.FINISHED
+
+
 def test_however_many_wait_all_are_looked_at_in_turn(
     jobs: Jobs, connection: redis.Redis, hand: ByHand
 ) -> None:

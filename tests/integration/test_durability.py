@@ -174,3 +174,31 @@ def test_without_a_replica_nothing_is_accepted_where_one_is_asked_for(
     with service(own, catalogue, tmp_path, "replica") as client:
         assert "no replica is connected" in submit(client).json()["detail"]
     assert own.client.keys("rq:*") == []
+
+
+@pytest.fixture
+def fenced(own: RedisServer, needs_waitaof: None) -> Iterator[RedisServer]:
+    """One that syncs by the clock, and whose users may not wait for it."""
+    own.client.config_set("appendfsync", "everysec")
+    own.client.execute_command("ACL SETUSER default -waitaof")
+    yield own
+    own.client.execute_command("ACL SETUSER default +waitaof")
+
+
+def test_a_server_that_may_not_be_waited_for_is_refused(fenced: RedisServer) -> None:
+    with pytest.raises(RedisUnsuitable, match="nobody can tell when a job is on the disk"):
+        check_suitable(fenced.client, allow_volatile=False)
+
+
+def test_a_wait_that_is_refused_leaves_the_job_in_doubt(
+    own: RedisServer, needs_waitaof: None, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    own.client.config_set("appendfsync", "everysec")
+    with service(own, catalogue, tmp_path, "fsync") as client:
+        assert submit(client).status_code == 202
+        own.client.execute_command("ACL SETUSER default -waitaof")  # known for some seconds yet
+        answer = submit(client)
+        assert (answer.status_code, answer.json()["in_doubt"]) == (503, True)
+        job = answer.json()["job"]
+        assert own.client.lrange("rq:queue:default", -1, -1) == [job.encode()]
+    own.client.execute_command("ACL SETUSER default +waitaof")

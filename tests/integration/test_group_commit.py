@@ -218,3 +218,22 @@ def test_groups_are_bounded_in_calls_and_bytes(
     jobs = carry_out(redis_url, steps)
     assert sorted(job.id for job in jobs) == sorted(queued(connection))
     assert 1 < max(sizes) <= 7
+
+
+def test_who_was_told_that_nothing_was_accepted_can_rely_on_it(
+    own: RedisServer, submission: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow() -> None:
+        await asyncio.sleep(1)
+
+    async def told() -> RedisAway:
+        client = connect_async(own.url)
+        with pytest.raises(RedisAway) as refused:
+            await Enqueuer(client, assure=slow).submit(submission())
+        await asyncio.sleep(2)  # in which the group would have been sent
+        await client.aclose()
+        return refused.value
+
+    monkeypatch.setattr(group, "ANSWER_WITHIN", 0.2)
+    assert asyncio.run(told()).extra == {"in_doubt": False}
+    assert queued(own.client) == []

@@ -82,6 +82,14 @@ def test_as_many_again_may_be_scheduled(limited: Limited, connection: redis.Redi
     assert connection.zcard("rq:scheduled:default") == 2
 
 
+def test_jobs_that_wait_for_others_take_up_room(limited: Limited, connection: redis.Redis) -> None:
+    api = limited(3)
+    first = submit(api).json()["id"]
+    fill(api, 2, f"?depends_on={first}")
+    assert retry_after(submit(api, f"?depends_on={first}")) > 0
+    assert connection.zcard("rq:deferred:default") == 2
+
+
 def test_no_limit_is_set_by_default(api: TestClient) -> None:
     fill(api, 50)
 
