@@ -284,9 +284,7 @@ def main() -> int:
         settings = Settings.load(queues=options.queues)
         catalogue = Catalogue.load(settings.tasks)
         connection = connect(redis_url(settings))
-        worker = Worker(
-            settings.queues, connection=connection, settings=settings, catalogue=catalogue
-        )
+        worker = Worker(settings.queues, None, connection, settings, catalogue)
         worker.work(burst=options.burst)
     except (PaddockError, TaskError) as error:
         print(f"worker.py: {error}", file=sys.stderr)

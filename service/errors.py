@@ -171,11 +171,12 @@ class IdempotencyKeyReused(Problem):
         "This Idempotency-Key belongs to another request",
     )
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, found: str, kind: str = "job") -> None:
+        named: dict[str, Any] = {kind: found}
         super().__init__(
-            f"This Idempotency-Key was used for {job_id}, with other parameters or options. "
+            f"This Idempotency-Key was used for {kind} {found}, with other parameters or options. "
             "Send the same again, or a new key with each new request.",
-            job=job_id,
+            **named,
         )
 
 
@@ -186,7 +187,7 @@ class QueueFull(Problem):
 
     def __init__(self, queue: str, limit: int, retry_after: int) -> None:
         super().__init__(
-            f"The queue {queue!r} holds {limit} jobs, which is its limit (PADDOCK_QUEUE_LIMIT); "
+            f"The queue {queue!r} is full: {limit} jobs may wait there (PADDOCK_QUEUE_LIMIT); "
             f"nothing was accepted. Try again in {retry_after} s, when some will have been taken.",
             headers={"Retry-After": str(retry_after)},
             queue=queue,

@@ -12,6 +12,12 @@ from service.api.problems import MEDIA_TYPE
 from service.api.schemas import JobView
 from service.broker.records import JobRecord
 
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+
+
+#: OpenAPI's `headers` of what accepts a job or a batch
+LOCATION = {"Location": {"description": "Where it is found.", "schema": {"type": "string"}}}
+
 
 def json_response(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """An answer of plain data or a view."""
@@ -43,6 +49,7 @@ def problems(**described: str) -> dict[int | str, dict[str, Any]]:
     return {
         int(code.removeprefix("s")): {
             "description": text,
+            **({"headers": _RETRY_AFTER} if code in ("s429", "s503") else {}),
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemView"}}},
         }
         for code, text in described.items()

@@ -32,6 +32,7 @@ class BatchBody:
     def __init__(self, request: Request, task: Task[..., Any], settings: Settings) -> None:
         self._request, self._task = request, task
         self._most, self._longest = settings.max_batch, settings.max_body
+        self._room = settings.queue_limit or settings.max_batch
         self._splitter = _splitter(request, settings.max_body)
         self._count = 0
 
@@ -61,6 +62,11 @@ class BatchBody:
         self._count += 1
         if self._count > self._most:
             raise self._too_large()
+        if self._count > self._room:
+            raise BatchTooLarge(
+                f"No more than {self._room} jobs may wait on a queue (PADDOCK_QUEUE_LIMIT): this "
+                "batch would never fit. Nothing was accepted: send several."
+            )
         try:
             return self._task.parameters.accept(item.text)
         except ValidationError as error:

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from jobs import Task
 from jobs.catalogue import Catalogue
-from service.api.answers import encoded, json_response, problems
+from service.api.answers import LOCATION, encoded, json_response, problems
 from service.api.batch_body import JSON, LINES, BatchBody
 from service.api.batch_schemas import (
     BatchAccepted,
@@ -65,8 +65,10 @@ def _add_batch_route(router: APIRouter, task: Task[..., Any], body: dict[str, An
         description="All of them are accepted, or none. The body is read as a stream.",
         response_model=BatchAccepted,
         responses={
+            202: {"headers": LOCATION},
             200: {
                 "model": BatchAccepted,
+                "headers": LOCATION,
                 "description": "This Idempotency-Key came before: the batch of then.",
             },
             **problems(

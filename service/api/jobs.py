@@ -122,6 +122,7 @@ def _no_result(job: JobRecord) -> StatusConflict:
             error_type=job.error.type,
         )
     return StatusConflict(
-        f"The job has no result: it is {job.status}. `?wait=` waits for one.",
+        f"The job has no result: it is {job.status}."
+        + ("" if job.status.is_final else " `?wait=` waits for one."),
         job_status=job.status,
     )

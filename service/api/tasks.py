@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from jobs import Task
 from jobs.catalogue import Catalogue
-from service.api.answers import job_location, job_response, json_response, problems
+from service.api.answers import LOCATION, job_location, job_response, json_response, problems
 from service.api.dependencies import broker_of, settings_of
 from service.api.idempotency import DESCRIBED_KEY, once
 from service.api.options import (
@@ -39,6 +39,12 @@ from service.errors import (
 Responses = dict[int | str, dict[str, Any]]  # as FastAPI documents them
 
 _PREFIX = "tasks."  # of the names of tasks' models in OpenAPI
+
+
+STANDS_FOR = {
+    name: {"description": "`true` where it does.", "schema": {"type": "string"}}
+    for name in ("Idempotency-Replayed", "Paddock-Duplicate")
+}
 
 
 class DirectRoute(APIRoute):
@@ -121,8 +127,10 @@ def _add_submit_route(
         response_model=JobView,
         responses={
             **responses,
+            202: {"headers": LOCATION},
             200: {
                 "model": JobView,
+                "headers": LOCATION | STANDS_FOR,
                 "description": "It ended within `wait` seconds; or a job stands for it already: "
                 "`Idempotency-Replayed` or `Paddock-Duplicate` says so.",
             },

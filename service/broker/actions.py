@@ -245,8 +245,8 @@ class JobActions:
         if as_text(found).startswith(_BROKEN):
             other = as_text(found).removeprefix(_BROKEN)
             raise StatusConflict(
-                f"It depends on the job {other}, which has failed or was canceled. Retry that one "
-                "first; this one then waits for it.",
+                f"It depends on the job {other}, which has failed or was canceled. If it failed, "
+                "retry that one first: this one then waits for it. Else submit both anew.",
                 job_status=Status.FAILED,
                 depends_on=other,
             )

@@ -151,7 +151,7 @@ class Staging:
         if word == "replayed":
             return AlreadySubmitted(as_text(told), is_replay=True)
         if word == "reused":
-            return IdempotencyKeyReused(as_text(told))
+            return IdempotencyKeyReused(as_text(told), "batch")
         queue, limit = self._submission.queue, self._submission.queue_limit
         return QueueFull(queue or self._submission.task.policy.queue, limit, int(told))
 

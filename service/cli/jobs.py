@@ -89,6 +89,7 @@ def submit(
             queue=queue,
             timeout=timeout,
             at_front=at_front,
+            queue_limit=Settings.load().queue_limit,
             at=datetime.now(UTC) + timedelta(seconds=delay) if delay else None,
         )
         if batch:

@@ -90,6 +90,18 @@ def test_jobs_that_wait_for_others_take_up_room(limited: Limited, connection: re
     assert connection.zcard("rq:deferred:default") == 2
 
 
+def test_a_batch_that_could_never_fit_is_told_so(limited: Limited, connection: redis.Redis) -> None:
+    api = limited(3)
+    answer = api.post("/tasks/echo/batch", json=[{}] * 4)
+    assert (answer.status_code, answer.json()["type"]) == (
+        413,
+        "urn:paddock:problem:batch-too-large",
+    )
+    assert "PADDOCK_QUEUE_LIMIT" in answer.json()["detail"]
+    assert api.post("/tasks/echo/batch", json=[{}] * 3).status_code == 202
+    assert connection.llen("rq:queue:default") == 3
+
+
 def test_no_limit_is_set_by_default(api: TestClient) -> None:
     fill(api, 50)
 
