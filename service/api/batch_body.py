@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from jobs import Task
 from service.api.json_stream import ArrayItems, Item, Lines
-from service.api.problems import failing_fields
+from service.api.problems import failing_fields, in_words
 from service.errors import (
     BatchTooLarge,
     MediaTypeUnsupported,
@@ -80,10 +80,9 @@ class BatchBody:
         if only["type"] == "json_invalid":
             return self._invalid(f"{where} is not valid JSON: {only['ctx']['error']}", [], **place)
         rows = failing_fields(error, "body")
-        told = "; ".join(f"{row['field'] or 'body'}: {row['message']}" for row in rows)
-        if error.error_count() > len(rows):
-            told += f"; and {error.error_count() - len(rows)} more"
-        return self._invalid(f"{where}: {told}", [place | row for row in rows], **place)
+        return self._invalid(
+            f"{where}: {in_words(rows, error)}", [place | row for row in rows], **place
+        )
 
     def _invalid(
         self, told: str, rows: Iterable[dict[str, Any]], **place: Any

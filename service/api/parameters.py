@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 
 from jobs import Task
 from service.api.forms import form_to_json
-from service.api.problems import failing_fields
+from service.api.problems import failing_fields, in_words
 from service.errors import MalformedBody, MediaTypeUnsupported, ParametersInvalid
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
@@ -56,9 +56,8 @@ def _refusal(error: ValidationError, task: Task[..., Any]) -> Exception:
     if error.error_count() == 1 and (only := error.errors()[0])["type"] == "json_invalid":
         return MalformedBody(f"The body is not valid JSON: {only['ctx']['error']}.")
     rows = failing_fields(error, "body")
-    told = "; ".join(f"{row['field'] or 'body'}: {row['message']}" for row in rows)
-    if error.error_count() > len(rows):
-        told += f"; and {error.error_count() - len(rows)} more"
     return ParametersInvalid(
-        f"{told}. GET /tasks/{task.name} shows what it takes.", task=task.name, errors=rows
+        f"{in_words(rows, error)}. GET /tasks/{task.name} shows what it takes.",
+        task=task.name,
+        errors=rows,
     )

@@ -36,6 +36,13 @@ def failing_fields(
     ]
 
 
+def in_words(rows: list[dict[str, str]], errors: ValidationError) -> str:
+    """These rows of the errors, and how many more there are."""
+    told = "; ".join(f"{row['field'] or 'body'}: {row['message']}" for row in rows)
+    more = errors.error_count() - len(rows)
+    return f"{told}; and {more} more" if more > 0 else told
+
+
 def options_refusal(error: ValidationError | RequestValidationError) -> OptionsInvalid:
     """What is wrong with the query."""
     rows = failing_fields(error, "query")

@@ -12,7 +12,7 @@ import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from rq.utils import as_text, now
+from rq.utils import now
 
 from service.batch_marks import LONGEST_KEPT, RECORD
 from service.batch_store import (
@@ -22,11 +22,12 @@ from service.batch_store import (
     new_batch_id,
     shared_part,
 )
+from service.broker.acceptance import away, not_taken, refused
 from service.broker.batch_jobs import JobTemplate
 from service.broker.batch_scripts import COMMIT, STAGE
 from service.broker.exchange import Unanswered
 from service.broker.group import Assure, GroupCommit
-from service.errors import AlreadySubmitted, IdempotencyKeyReused, QueueFull, RedisAway
+from service.errors import RedisAway
 from service.submission import Submission, digest
 
 CHUNK = 500  # jobs written by one script run, which takes Redis about 7 ms
@@ -137,7 +138,7 @@ class Staging:
         args += [*(part for entry in record.items() for part in entry)]
         done = await self._committed(keys, args)
         if isinstance(done, list):
-            raise self._refusal(as_text(done[0]), done[1])
+            raise not_taken(done, "batch", record["queue"], submission.queue_limit)
         self._refuse_given_up(done)
 
     def _once(self) -> list[Any]:
@@ -147,22 +148,14 @@ class Staging:
             return ["", "", 0]
         return [once.record, digest(once.fingerprint, self._print.hexdigest()), once.ttl]
 
-    def _refusal(self, word: str, told: Any) -> Exception:
-        if word == "replayed":
-            return AlreadySubmitted(as_text(told), is_replay=True)
-        if word == "reused":
-            return IdempotencyKeyReused(as_text(told), "batch")
-        queue, limit = self._submission.queue, self._submission.queue_limit
-        return QueueFull(queue or self._submission.task.policy.queue, limit, int(told))
-
     async def _committed(self, keys: list[str], args: list[Any]) -> Any:
         """What the script answers, once that is as durable as was asked for."""
         try:
             return await self._commit.run(keys, args)
         except ResponseError as error:
-            raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
+            raise refused(error) from error
         except Unanswered as error:
-            raise _away(error.reason, self.id if error.in_doubt else None) from error
+            raise away(error, "batch", self.id) from error
 
     async def _send(self) -> None:
         """Have Redis write these while the next ones are read."""
@@ -198,20 +191,11 @@ async def _insist(call: Callable[[], Awaitable[Any]]) -> Any:
         try:
             return await call()
         except ResponseError as error:
-            raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
+            raise refused(error) from error
         except (RedisConnectionError, RedisTimeoutError) as error:
             if attempt == TRIES:
-                raise _away(error, None) from error
+                raise RedisAway(
+                    f"Redis can't be reached ({error}); nothing was accepted.", in_doubt=False
+                ) from error
             await asyncio.sleep(PAUSE)
     raise AssertionError("unreachable: the last try returns or raises")
-
-
-def _away(error: Exception, committing: str | None) -> RedisAway:
-    if committing is None:
-        return RedisAway(f"Redis can't be reached ({error}); nothing was accepted.", in_doubt=False)
-    return RedisAway(
-        f"Redis was lost while it took the batch ({error}). All of it may have been accepted, or "
-        f"nothing: look for /batches/{committing} before submitting again.",
-        in_doubt=True,
-        batch=committing,
-    )

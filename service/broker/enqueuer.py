@@ -9,12 +9,11 @@ from redis.exceptions import ResponseError
 from rq.job import Job, JobStatus
 from rq.utils import as_text
 
-from service.broker.acceptance import check_taken
+from service.broker.acceptance import away, not_taken, refused
 from service.broker.exchange import Unanswered
 from service.broker.group import Assure, GroupCommit
 from service.broker.records import JobRecord, awaited
 from service.broker.status import status_of
-from service.errors import RedisAway, RedisUnsuitable
 from service.submission import ENQUEUE, Submission, enqueue_arguments, job_id_at, job_of
 
 __all__ = ["Enqueuer", "Submission", "new_job_id"]
@@ -37,18 +36,19 @@ class Enqueuer:
     async def submit(self, submission: Submission) -> JobRecord:
         """Enqueue it, and return the job once Redis has it.
 
-        Raises `AlreadySubmitted`, `IdempotencyKeyReused` or `QueueFull`; or `RedisAway`, whose
-        document's `in_doubt` says whether the job may exist all the same.
+        Raises `AlreadySubmitted`, `IdempotencyKeyReused`, `DependencyUnknown` or `QueueFull`; or
+        `RedisAway`, whose document's `in_doubt` says whether the job may exist all the same.
         """
         job = job_of(submission, new_job_id(), self._client)
         keys, args = enqueue_arguments(job, submission)
         try:
             taken, *status = await self._commit.run(keys, args)
-            check_taken(taken, job, submission)
         except ResponseError as error:
-            raise RedisAway(f"Redis refuses to write: {error}.", in_doubt=False) from error
+            raise refused(error) from error
         except Unanswered as error:
-            raise _away(error, self._explain(error.reason), job.id) from error
+            raise away(error, "job", job.id, self._explain(error.reason)) from error
+        if isinstance(taken, list):
+            raise not_taken(taken, "job", job.origin, submission.queue_limit)
         return _record(job, submission, JobStatus(as_text(status[0])) if status else None)
 
 
@@ -76,16 +76,3 @@ def _record(job: Job, submission: Submission, status: JobStatus | None) -> JobRe
 def new_job_id() -> str:
     """An id for a job that is submitted now."""
     return job_id_at(time.time_ns() // 1_000_000, os.urandom(10))
-
-
-def _away(error: Unanswered, reason: str, job_id: str) -> RedisAway:
-    if error.in_doubt:
-        return RedisAway(
-            f"Redis was lost while it took the job ({reason}). It may have been accepted: look for "
-            f"/jobs/{job_id} before submitting again.",
-            in_doubt=True,
-            job=job_id,
-        )
-    if isinstance(error.reason, RedisUnsuitable):
-        return RedisAway(f"{reason} Nothing was accepted.", in_doubt=False)
-    return RedisAway(f"Redis can't be reached ({reason}); nothing was accepted.", in_doubt=False)

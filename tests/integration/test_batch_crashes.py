@@ -22,7 +22,7 @@ from rq import Queue
 
 from jobs.catalogue import Catalogue
 from service.batch_store import DISCARDED, STAGED, STAGING, StagingArea, new_batch_id
-from service.broker import batch_staging
+from service.broker import batch_scripts, batch_staging
 from service.broker.connection import connect_async
 from service.execution.housekeeping import Housekeeper
 from service.settings import Settings
@@ -268,8 +268,8 @@ def test_what_is_sent_again_because_its_reply_was_lost_is_done_once(
 
 
 def test_what_is_given_up_can_neither_grow_nor_be_committed(connection: redis.Redis) -> None:
-    stage = connection.register_script(batch_staging._STAGE)
-    commit = connection.register_script(batch_staging._COMMIT)
+    stage = connection.register_script(batch_scripts.STAGE)
+    commit = connection.register_script(batch_scripts.COMMIT)
     batch = new_batch_id()
     keys = [f"paddock:batch:{batch}", STAGING, STAGED]
 
@@ -281,7 +281,7 @@ def test_what_is_given_up_can_neither_grow_nor_be_committed(connection: redis.Re
     StagingArea(connection).discard(batch)
     assert write(2) == 0
     places = ["rq:queue:default", "rq:queues", "rq:scheduled:default"]
-    args = [batch, batch[:30], 2, "RPUSH", 0, 60, 0, "total", 2]
+    args = [batch, batch[:30], 2, "RPUSH", 0, 60, 0, "", "", 0, "total", 2]
     assert commit(keys=[*keys, *places], args=args) == 0
     assert connection.keys("*") == []
 
@@ -289,7 +289,7 @@ def test_what_is_given_up_can_neither_grow_nor_be_committed(connection: redis.Re
 def test_a_write_that_was_held_up_till_after_the_commit_changes_nothing(
     connection: redis.Redis,
 ) -> None:
-    stage = connection.register_script(batch_staging._STAGE)
+    stage = connection.register_script(batch_scripts.STAGE)
     batch = new_batch_id()
     job = f"rq:job:{batch[:30]}000000"
     connection.hset(f"paddock:batch:{batch}", "total", 1)
