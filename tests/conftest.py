@@ -1,5 +1,6 @@
 """A real Redis for every test that wants one, and real workers: nothing here stands in for them."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -128,6 +129,24 @@ def start(settings: Settings) -> Iterator[Start]:
         if process.poll() is None:
             os.killpg(process.pid, 9)
         process.wait()
+
+
+@contextlib.contextmanager
+def a_redis() -> Iterator[RedisServer]:
+    """A server for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        yield server
+        server.client.close()
+        server.kill()
+
+
+@pytest.fixture
+def own() -> Iterator[RedisServer]:
+    """A Redis that a test may do anything to."""
+    with a_redis() as server:
+        yield server
 
 
 @pytest.fixture

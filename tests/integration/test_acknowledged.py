@@ -8,11 +8,9 @@ import http.client
 import json
 import os
 import random
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,16 +54,6 @@ class Client(threading.Thread):
                 kind = "refused"
             self.answers[kind] += 1
         connection.close()
-
-
-@pytest.fixture
-def own() -> Iterator[RedisServer]:
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        yield server
-        server.client.close()
-        server.kill()
 
 
 @pytest.mark.timeout(LONGEST + 60)

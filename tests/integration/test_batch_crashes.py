@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -169,17 +168,6 @@ def test_others_are_answered_while_a_batch_is_taken_in(start: Start) -> None:
 
 
 # Redis is killed
-
-
-@pytest.fixture
-def own() -> Iterator[RedisServer]:
-    """A Redis that a test may do anything to."""
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        yield server
-        server.client.close()
-        server.kill()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,7 @@ from service.api.app import create_app
 from service.broker.durability import check_suitable
 from service.errors import RedisUnsuitable
 from service.settings import Settings
-from tests.conftest import TASKS, RedisServer, eventually
-
-
-@contextlib.contextmanager
-def a_redis() -> Iterator[RedisServer]:
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        yield server
-        server.client.close()
-        server.kill()
-
-
-@pytest.fixture
-def own() -> Iterator[RedisServer]:
-    """A Redis that a test may do anything to."""
-    with a_redis() as server:
-        yield server
+from tests.conftest import TASKS, RedisServer, a_redis, eventually
 
 
 @pytest.fixture
@@ -143,10 +125,14 @@ def test_a_replica_has_the_job_when_it_is_accepted(
     own: RedisServer, replica: RedisServer, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     with service(own, catalogue, tmp_path, "replica") as client:
-        for _ in range(20):
-            job_id = submit(client).json()["id"]
+        answers = [submit(client) for _ in range(10)]
+        # A replica tells once a second what it has synced: on a busy machine, now and then too late.
+        accepted = [answer.json()["id"] for answer in answers if answer.status_code == 202]
+        assert accepted
+        for job_id in accepted:
             assert replica.client.exists(f"rq:job:{job_id}")
-    assert calls(own, "waitaof" if knows_waitaof(own) else "wait") >= 20
+    assert {answer.status_code for answer in answers} <= {202, 503}
+    assert calls(own, "waitaof" if knows_waitaof(own) else "wait") >= 10
 
 
 def test_a_replica_that_falls_behind_leaves_the_job_in_doubt(

@@ -1,7 +1,6 @@
 """No handler blocks the event loop: the service answers while others work, or wait for Redis."""
 
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,17 +45,6 @@ def test_the_service_answers_all_the_while_that_jobs_take_every_core(
     assert results == {(SIZE - 1) * SIZE * (2 * SIZE - 1) // 6}
     assert len(taken) > 20
     assert max(taken) < HANG
-
-
-@pytest.fixture
-def own() -> Iterator[RedisServer]:
-    """A Redis that can be stopped."""
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        yield server
-        server.client.close()
-        server.kill()
 
 
 @pytest.fixture

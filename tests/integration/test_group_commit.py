@@ -2,10 +2,8 @@
 
 import asyncio
 import signal
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -24,17 +22,6 @@ from tests.integration.test_enqueue_once import Proxy
 HANG = 10.0  # seconds; a bound for hangs
 
 Steps = Callable[[Enqueuer], Coroutine[Any, Any, Any]]
-
-
-@pytest.fixture
-def own() -> Iterator[RedisServer]:
-    """A Redis that a test may do anything to."""
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        yield server
-        server.client.close()
-        server.kill()
 
 
 def carry_out(url: str, steps: Steps) -> Any:

@@ -5,7 +5,6 @@ import select
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,17 +40,6 @@ READS = [
     "/workers",
     "/health/ready",
 ]
-
-
-@pytest.fixture
-def own() -> Iterator[RedisServer]:
-    """A Redis that a test may do anything to."""
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        yield server
-        server.client.close()
-        server.kill()
 
 
 @contextlib.contextmanager

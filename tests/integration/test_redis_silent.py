@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,17 +32,6 @@ READS = [
 ]
 ACTIONS = ["POST /jobs/none/cancel", "POST /jobs/none/retry", "DELETE /jobs/none"]
 ROUTES = ["POST /tasks/echo", "POST /tasks/echo?wait=60", *READS, *ACTIONS]
-
-
-@pytest.fixture
-def own() -> Iterator[RedisServer]:
-    """A Redis that a test may do anything to."""
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        yield server
-        server.client.close()
-        server.kill()
 
 
 async def ask_at_once(
