@@ -126,7 +126,7 @@ def test_a_replica_has_the_job_when_it_is_accepted(
 ) -> None:
     with service(own, catalogue, tmp_path, "replica") as client:
         answers = [submit(client) for _ in range(10)]
-        # A replica tells once a second what it has synced: on a busy machine, now and then too late.
+        # A replica tells each second what it has synced; on a busy machine at times too late.
         accepted = [answer.json()["id"] for answer in answers if answer.status_code == 202]
         assert accepted
         for job_id in accepted:
