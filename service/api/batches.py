@@ -21,12 +21,12 @@ from service.api.batch_schemas import (
 )
 from service.api.dependencies import BatchId, BrokerDep, SettingsDep
 from service.api.idempotency import DESCRIBED_KEY, batch_once
-from service.api.options import RunOptions, known_queue, moment_of
+from service.api.options import RunOptions, moment_of
 from service.api.tasks import parameter_schemas
-from service.api.webhooks import accepted_webhook
 from service.batch_store import job_id_in
 from service.broker.batches import BatchRow
 from service.broker.enqueuer import Submission
+from service.broker.intake import accepted_webhook, known_queue
 from service.errors import AlreadySubmitted, OptionsInvalid
 
 IDS_AT_ONCE = 1_000  # job ids in one piece of an answer

@@ -18,11 +18,9 @@ from pydantic import (
     ValidationError,
 )
 
-from jobs.catalogue import Catalogue
 from service.api.problems import options_refusal
 from service.broker.status import Status
-from service.errors import OptionsInvalid, QueueNotFound
-from service.settings import Settings
+from service.errors import OptionsInvalid
 
 DAY = 24 * 3600  # seconds
 LONGEST_DELAY = 3650 * DAY
@@ -143,16 +141,6 @@ def described_options(model: type[BaseModel]) -> list[dict[str, Any]]:
 @cache
 def _without_query(model: type[BaseModel]) -> BaseModel:
     return model()
-
-
-def known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> str | None:
-    """The queue that the caller named, if any. Raises `QueueNotFound`."""
-    if name is None:
-        return None
-    known = sorted({*settings.queues, *catalogue.queues()})
-    if name not in known:
-        raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
-    return name
 
 
 def moment_of(options: RunOptions) -> datetime | None:

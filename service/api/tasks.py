@@ -19,16 +19,15 @@ from service.api.idempotency import DESCRIBED_KEY, once
 from service.api.options import (
     SubmitOptions,
     described_options,
-    known_queue,
     moment_of,
     read_options,
 )
 from service.api.parameters import FORM, JSON, read_parameters
 from service.api.schemas import JobView, RetryView, TaskView
-from service.api.webhooks import accepted_webhook
 from service.broker.broker import Broker
 from service.broker.chaining import check_chaining, listed_ids
 from service.broker.enqueuer import Submission
+from service.broker.intake import accepted_webhook, known_queue
 from service.broker.status import Status
 from service.errors import (
     AlreadySubmitted,

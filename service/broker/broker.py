@@ -8,8 +8,7 @@ from typing import Any, Self
 
 import redis
 import redis.asyncio
-from rq.job import Job, JobStatus
-from rq.utils import as_text
+from rq.job import Job
 
 from jobs.catalogue import Catalogue
 from service.broker.actions import JobActions
@@ -29,22 +28,22 @@ from service.broker.listing import JobListing
 from service.broker.overview import Overview
 from service.broker.patience import Patience
 from service.broker.records import JobReader, JobRecord
-from service.broker.status import status_of
+from service.broker.status import FINAL
+from service.broker.watch import StatusWatch
 from service.errors import JobNotFound, RedisUnsuitable
 from service.settings import Settings
 from service.webhooks.delivery import deliver_webhook
 
-FIRST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks at a job that is waited for
-
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The enqueuers and `ended` are for the event loop, the rest blocks and is for threads."""
+    """The enqueuers, `watch` and `ended` are for the event loop; the rest is for threads."""
 
     client: "redis.Redis"
     async_client: "redis.asyncio.Redis"
     enqueuer: Enqueuer
     batch_enqueuer: BatchEnqueuer
+    watch: StatusWatch
     reader: JobReader
     listing: JobListing
     actions: JobActions
@@ -72,6 +71,7 @@ class Broker:
                 explain=partial(why_away, settings=settings),
             ),
             batch_enqueuer=BatchEnqueuer(async_client, client, assure),
+            watch=StatusWatch(async_client),
             reader=reader,
             listing=JobListing(client, reader),
             actions=actions,
@@ -109,18 +109,7 @@ class Broker:
 
         Raises `JobNotFound`.
         """
-        loop = asyncio.get_running_loop()
-        until, look = loop.time() + seconds, FIRST_LOOK
-        while True:
-            status = await self.async_client.hget(Job.key_for(job_id), "status")
-            if status is None:
-                raise JobNotFound(job_id)
-            if status_of(JobStatus(as_text(status))).is_final:
-                return True
-            if loop.time() >= until:
-                return False
-            await asyncio.sleep(min(look, max(until - loop.time(), 0)))
-            look = min(look * 1.3, LONGEST_LOOK)
+        return await self.watch.until(job_id, FINAL, seconds) is not None
 
 
 def _assure(client: "redis.Redis", settings: Settings) -> Wait | None:

@@ -19,7 +19,10 @@ class Status(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether the job stays as it is unless somebody acts."""
-        return self in (Status.FINISHED, Status.FAILED, Status.CANCELED)
+        return self in FINAL
+
+
+FINAL = frozenset({Status.FINISHED, Status.FAILED, Status.CANCELED})
 
 
 _OF_RQ = {
