@@ -60,6 +60,10 @@ class Catalogue:
         except KeyError:
             raise UnknownTask(name, sorted(self._by_name)) from None
 
+    def named(self, name: str) -> Task[..., Any] | None:
+        """The task of this name, if there is one."""
+        return self._by_name.get(name)
+
     def at(self, path: str | None) -> Task[..., Any] | None:
         """The task that a job with this dotted function path runs, if it is one of ours."""
         return self._by_path.get(path or "")

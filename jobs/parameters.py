@@ -114,6 +114,16 @@ class Result:
                 f"The task ran, but its result ({type(value).__name__}) is not JSON: {error}"
             ) from error
 
+    def load(self, data: Any) -> Any:
+        """Such data → what the task returned, in the type it is declared to return.
+
+        As it is where that can't be built from it: not every type reads what it writes.
+        """
+        try:
+            return self._adapter.validate_json(to_json(data))
+        except ValidationError:
+            return data
+
 
 def _annotation(parameter: inspect.Parameter, hints: JSONObject) -> Any:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

@@ -33,13 +33,15 @@ class Enqueuer:
         self._client, self._explain = client, explain
         self._commit = GroupCommit(client, f"{ENQUEUE}return {{enqueue(1, 1)}}", assure)
 
-    async def submit(self, submission: Submission) -> JobRecord:
+    async def submit(self, submission: Submission, job_id: str | None = None) -> JobRecord:
         """Enqueue it, and return the job once Redis has it.
+
+        With a `job_id` given it can be sent again: of all that bear the same one is enqueued.
 
         Raises `AlreadySubmitted`, `IdempotencyKeyReused`, `DependencyUnknown` or `QueueFull`; or
         `RedisAway`, whose document's `in_doubt` says whether the job may exist all the same.
         """
-        job = job_of(submission, new_job_id(), self._client)
+        job = job_of(submission, job_id or new_job_id(), self._client)
         keys, args = enqueue_arguments(job, submission)
         try:
             taken, *status = await self._commit.run(keys, args)

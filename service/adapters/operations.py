@@ -1,0 +1,95 @@
+"""What can be asked at the door: each runs in its loop, with the broker."""
+
+import asyncio
+from collections.abc import Collection
+
+from redis.exceptions import RedisError
+
+from service.broker.broker import Broker
+from service.broker.records import JobRecord
+from service.broker.status import FINAL, Status
+from service.errors import AlreadySubmitted, JobGone, JobNotFound
+from service.submission import Submission
+
+PAUSE = 0.5  # seconds between looks for a Redis that is away
+
+
+async def submit(broker: Broker, submission: Submission, job_id: str | None = None) -> JobRecord:
+    """The job, once it is as durable as the settings ask for; the one that stands for it already.
+
+    With a `job_id` it can be sent again, as often as need be. Raises what `Enqueuer.submit` does,
+    and `JobGone` where that which stands for it has expired.
+    """
+    try:
+        return await broker.enqueuer.submit(submission, job_id)
+    except AlreadySubmitted as found:
+        try:
+            return await asyncio.to_thread(broker.job, found.job_id)
+        except JobNotFound as gone:
+            raise JobGone(found.job_id, headers={}) from gone
+
+
+async def submit_all(broker: Broker, submissions: Collection[Submission]) -> list[JobRecord]:
+    """Many at once, which share syncs of the disk. Raises the first error that comes of one."""
+    return list(await asyncio.gather(*(submit(broker, each) for each in submissions)))
+
+
+async def look(broker: Broker, job_id: str) -> JobRecord:
+    """The job as it is now. Raises `JobNotFound`, and `redis.RedisError` where Redis is away."""
+    return await asyncio.to_thread(broker.job, job_id)
+
+
+async def await_status(
+    broker: Broker, job_id: str, wanted: Collection[Status], seconds: float | None
+) -> Status | None:
+    """The job's status once it is one of these; None where it is not in so many seconds.
+
+    Redis may be away meanwhile, for however long. Raises `JobNotFound`.
+    """
+    loop = asyncio.get_running_loop()
+    until = None if seconds is None else loop.time() + seconds
+    while True:
+        left = None if until is None else max(until - loop.time(), 0)
+        try:
+            return await broker.watch.until(job_id, wanted, left)
+        except RedisError:
+            if left is not None and left < PAUSE:
+                return None
+            await asyncio.sleep(PAUSE)
+
+
+async def await_end(broker: Broker, job_id: str, seconds: float | None) -> JobRecord | None:
+    """The job once it has ended; None where it has not in so many seconds. Raises `JobNotFound`."""
+    loop = asyncio.get_running_loop()
+    until = None if seconds is None else loop.time() + seconds
+    while True:
+        left = None if until is None else max(until - loop.time(), 0)
+        if await await_status(broker, job_id, FINAL, left) is None:
+            return None
+        try:
+            job = await look(broker, job_id)
+        except RedisError:
+            await asyncio.sleep(PAUSE)
+            continue
+        if job.status.is_final:  # nobody has retried it meanwhile
+            return job
+
+
+async def cancel(broker: Broker, job_id: str) -> bool:
+    """As `JobActions.cancel`."""
+    return await asyncio.to_thread(broker.actions.cancel, job_id)
+
+
+async def withdraw(broker: Broker, job_id: str) -> bool:
+    """As `JobActions.withdraw`."""
+    return await asyncio.to_thread(broker.actions.withdraw, job_id)
+
+
+async def retry(broker: Broker, job_id: str) -> None:
+    """As `JobActions.retry`."""
+    await asyncio.to_thread(broker.actions.retry, job_id)
+
+
+async def delete(broker: Broker, job_id: str) -> None:
+    """As `JobActions.delete`."""
+    await asyncio.to_thread(broker.actions.delete, job_id)

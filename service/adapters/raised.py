@@ -1,0 +1,84 @@
+"""What a failed job raised, in the process of whoever asks for its result."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from service.broker.records import JobRecord
+from service.broker.status import Status
+from service.errors import JobCanceled, JobFailed
+from service.failure import Failure
+
+_TIMEOUT = "rq.timeouts.JobTimeoutException"
+
+
+class JobTraceback(Exception):
+    """Stands as the cause of an exception that was rebuilt: where in the worker it was raised."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+def result_of(job: JobRecord) -> Any:
+    """The result of a job that has ended, as plain JSON data; raises what became of it instead."""
+    match job.status:
+        case Status.FINISHED:
+            return job.result
+        case Status.FAILED if job.error is not None:
+            raise error_of(job.id, job.error)
+        case Status.CANCELED:
+            raise JobCanceled(job.id)
+        case _:
+            raise AssertionError(f"job {job.id} has not ended: {job.status}")
+
+
+def error_of(job_id: str, failure: Failure) -> Exception:
+    """The job's own exception where it can be rebuilt, else `JobFailed`, which tells of it.
+
+    It can where this process has loaded its type, and that says the same when it is made of the
+    message. Nothing is imported for it: what stands in Redis must not decide what code is run.
+    """
+    for rebuilt in _candidates(failure):
+        if _said(rebuilt) == failure.message:
+            rebuilt.__cause__ = JobTraceback(failure.traceback)
+            return rebuilt
+    return JobFailed(job_id, failure.type, failure.message, failure.traceback)
+
+
+def _candidates(failure: Failure) -> Iterator[Exception]:
+    if failure.type == _TIMEOUT:
+        yield TimeoutError(failure.message)
+        return
+    kind = _loaded_type(failure.type)
+    if kind is None:
+        return
+    for args in _possible_args(failure.message):
+        try:
+            made = kind(*args)
+        except Exception:  # noqa: BLE001  # its constructor is anybody's, and wants something else
+            continue
+        if isinstance(made, Exception):
+            yield made
+
+
+def _loaded_type(name: str) -> type[Exception] | None:
+    module, _, qualname = name.rpartition(".")
+    found: Any = sys.modules.get(module or "builtins")
+    found = getattr(found, qualname, None)
+    return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+def _possible_args(message: str) -> Iterator[tuple[Any, ...]]:
+    yield (message,) if message else ()
+    try:
+        yield (ast.literal_eval(message),)  # a KeyError says its key as Python writes it
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return
+
+
+def _said(error: Exception) -> str | None:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # as above
+        return None
