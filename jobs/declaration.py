@@ -29,6 +29,7 @@ from jobs.schedule import DEFAULT_MISSED, DEFAULT_TIMEZONE, Missed, Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 declared: "list[Task[..., Any]]" = []  #: every task declared in this process, in order
 
@@ -37,10 +38,10 @@ class ParametersRefused(PermanentFailure):
     """The job's parameters no longer fit the task, as after a deploy that changed its signature."""
 
 
-class Task(Generic[P, R]):
+class Task(Generic[P, R_co]):
     """A function in the catalogue. Calling it is calling the function."""
 
-    def __init__(self, function: Callable[P, R], name: str | None, policy: Policy) -> None:
+    def __init__(self, function: Callable[P, R_co], name: str | None, policy: Policy) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name or function.__name__
@@ -52,7 +53,7 @@ class Task(Generic[P, R]):
         self.parameters = Parameters(function)
         self.result = Result(function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
 
     def __reduce__(self) -> str:

@@ -8,8 +8,8 @@
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from jobs import Task
 from service.adapters import operations
@@ -119,7 +119,15 @@ class Jobs:
         """The same, for jobs that are to be run so: `jobs.with_options(Options(delay=60))`."""
         return Jobs(self._door, options)
 
-    async def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    @overload
+    async def submit(
+        self, task: Task[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
+
+    @overload
+    async def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+
+    async def submit(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job[Any]:
         """The job, once it is kept: as durable as `202 Accepted` is over HTTP.
 
         Of a unique task, or with an idempotency key, it may be one that was there before. Raises
@@ -146,7 +154,15 @@ class BlockingJobs:
         """As `Jobs.with_options`."""
         return BlockingJobs(self._door, options)
 
-    def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> BlockingJob[R]:
+    @overload
+    def submit(
+        self, task: Task[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> BlockingJob[R]: ...
+
+    @overload
+    def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> BlockingJob[R]: ...
+
+    def submit(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> BlockingJob[Any]:
         """As `Jobs.submit`."""
         submission = call(self._door, task, args, kwargs, self._options)
         record = self._door.begin(operations.submit, submission).result()

@@ -1,11 +1,12 @@
 """What can be asked at the door: each runs in its loop, with the broker."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from redis.exceptions import RedisError
 
 from service.broker.broker import Broker
+from service.broker.enqueuer import new_job_id
 from service.broker.records import JobRecord
 from service.broker.status import FINAL, Status
 from service.errors import AlreadySubmitted, JobGone, JobNotFound
@@ -29,9 +30,21 @@ async def submit(broker: Broker, submission: Submission, job_id: str | None = No
             raise JobGone(found.job_id, headers={}) from gone
 
 
-async def submit_all(broker: Broker, submissions: Collection[Submission]) -> list[JobRecord]:
-    """Many at once, which share syncs of the disk. Raises the first error that comes of one."""
-    return list(await asyncio.gather(*(submit(broker, each) for each in submissions)))
+async def submit_all(
+    broker: Broker, submissions: Sequence[Submission], job_ids: Sequence[str] | None = None
+) -> list[JobRecord]:
+    """Many at once, which share syncs of the disk.
+
+    Waits for all, then raises the first error that came of one: the others are accepted.
+    """
+    ids = job_ids or [new_job_id() for _ in submissions]
+    each = [submit(broker, *pair) for pair in zip(submissions, ids, strict=True)]
+    done = await asyncio.gather(*each, return_exceptions=True)
+    records = [record for record in done if not isinstance(record, BaseException)]
+    for error in done:
+        if isinstance(error, BaseException):
+            raise error
+    return records
 
 
 async def look(broker: Broker, job_id: str) -> JobRecord:
