@@ -148,6 +148,7 @@ class Submission:
     depends_on: tuple[str, ...] = ()  #: ids of jobs that have to end before it is queued
     on_dependency_failure: Literal["fail", "run"] = "fail"  #: what it does if one does not finish
     result_as: str | None = None  #: the parameter that gets the only dependency's result
+    results_as: str | None = None  #: or that gets the results of all, in the order of depends_on
     webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
     once: Once | None = None
     queue_limit: int = 0  #: refused where so many wait already; 0 for no limit
@@ -249,6 +250,8 @@ def job_fields(job: Job, submission: Submission) -> dict[str, Any]:
         ours["on_dependency_failure"] = submission.on_dependency_failure
     if submission.result_as:
         ours["result_as"] = submission.result_as
+    if submission.results_as:
+        ours["results_as"] = submission.results_as
     if url := submission.webhook or policy.webhook:
         ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
     if policy.unique:

@@ -256,7 +256,8 @@ local function await(id)
     local job, waits = key_of(id), false
     local f = redis.call('HMGET', job, 'dependency_ids', 'origin')
     for _, other in ipairs(f[1] and cjson.decode(f[1]) or {}) do
-        if redis.call('EXISTS', key_of(other)) == 1 then
+        local status = redis.call('HGET', key_of(other), 'status')
+        if status ~= 'finished' and (status or redis.call('EXISTS', key_of(other)) == 1) then
             redis.call('SADD', dependencies_of(id), other)
             redis.call('SADD', key_of(other) .. ':dependents', id)
             waits = true

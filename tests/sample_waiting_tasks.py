@@ -21,6 +21,12 @@ def double_again(n: int = 1) -> int:
 
 
 @job
+def total(numbers: list[int], plus: int = 0) -> int:
+    """Add them up."""
+    return sum(numbers) + plus
+
+
+@job
 def fail_with(message: str) -> None:
     """Fail."""
     raise ValueError(message)

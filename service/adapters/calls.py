@@ -29,7 +29,7 @@ def call(
     """
     task = task_of(function, door.catalogue)
     try:
-        given = options.result_as
+        given = options.result_as or options.results_as
         parameters = task.parameters.accept_values(args, kwargs, given)
     except ValidationError as error:
         rows = [

@@ -88,7 +88,17 @@ class SubmitOptions(RunOptions):
         description="The parameter that is given the result of the (one) job in `depends_on`; "
         "left out of the body.",
     )
+    results_as: str | None = Field(
+        None,
+        description="The parameter that is given the results of all jobs in `depends_on`, a list "
+        "in their order; left out of the body.",
+    )
     wait: Wait = None
+
+    @property
+    def given(self) -> str | None:
+        """The parameter that gets its value later."""
+        return self.result_as or self.results_as
 
 
 class WaitOption(BaseModel):

@@ -167,9 +167,10 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             depends_on,
             options.on_dependency_failure,
             options.result_as,
+            options.results_as,
             delayed=options.delay is not None or options.at is not None,
         )
-        parameters = await read_parameters(request, task, options.result_as)
+        parameters = await read_parameters(request, task, options.given)
         submission = Submission(
             task=task,
             parameters=parameters,
@@ -181,6 +182,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             depends_on=depends_on,
             on_dependency_failure=options.on_dependency_failure,
             result_as=options.result_as,
+            results_as=options.results_as,
             webhook=accepted_webhook(options.webhook, settings),
             once=once(request, task, parameters, options, settings.idempotency_ttl),
             queue_limit=settings.queue_limit,

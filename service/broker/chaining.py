@@ -1,11 +1,11 @@
-"""The options that have a job wait for others, and take the result of one."""
+"""The options that have a job wait for others, and take the result of one, or of all."""
 
 from collections.abc import Sequence
 
 from jobs import Task
 from service.errors import OptionsInvalid
 
-MOST_DEPENDENCIES = 100  # of one job
+MOST_DEPENDENCIES = 1_000  # of one job; Redis serves nobody else while it looks at them
 
 
 def listed_ids(text: str) -> tuple[str, ...]:
@@ -21,6 +21,7 @@ def check_chaining(
     depends_on: Sequence[str],
     on_dependency_failure: str,
     result_as: str | None,
+    results_as: str | None,
     *,
     delayed: bool,
 ) -> None:
@@ -32,18 +33,30 @@ def check_chaining(
         raise _refusal("depends_on", "goes with neither `delay` nor `at`")
     if not depends_on and on_dependency_failure != "fail":
         raise _refusal("on_dependency_failure", "needs depends_on")
-    if result_as is None:
-        return
-    if len(depends_on) != 1:
-        raise _refusal("result_as", "needs exactly one job in depends_on")
+    if result_as is not None and results_as is not None:
+        raise _refusal("results_as", "give either this or result_as, not both")
+    if result_as is not None and len(depends_on) != 1:
+        raise _refusal(
+            "result_as", "needs exactly one job in depends_on; results_as takes the results of many"
+        )
+    if results_as is not None and not depends_on:
+        raise _refusal("results_as", "needs depends_on")
+    for option, parameter in (("result_as", result_as), ("results_as", results_as)):
+        if parameter is not None:
+            _check_given(option, parameter, task, on_dependency_failure)
+
+
+def _check_given(
+    option: str, parameter: str, task: Task[..., object], on_dependency_failure: str
+) -> None:
     if on_dependency_failure == "run":
-        raise _refusal("result_as", "a job that did not finish has no result to run with")
-    if result_as not in task.parameters.schema["properties"]:
+        raise _refusal(option, "a job that did not finish has no result to run with")
+    if parameter not in task.parameters.schema["properties"]:
         there = ", ".join(task.parameters.schema["properties"]) or "none"
-        raise _refusal("result_as", f"no parameter of {task.name}. It has: {there}")
+        raise _refusal(option, f"no parameter of {task.name}. It has: {there}")
     key = task.policy.concurrency_key
-    if callable(key) or key == result_as:
-        raise _refusal("result_as", "the task's concurrency_key has to be known at once")
+    if callable(key) or key == parameter:
+        raise _refusal(option, "the task's concurrency_key has to be known at once")
 
 
 def _refusal(field: str, message: str) -> OptionsInvalid:

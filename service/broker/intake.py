@@ -31,6 +31,7 @@ class Options:
     depends_on: Sequence[str] = ()  #: ids of the jobs that have to end before
     on_dependency_failure: Literal["fail", "run"] = "fail"
     result_as: str | None = None  #: the parameter that gets the only dependency's result
+    results_as: str | None = None  #: or that gets the results of all, in the order of depends_on
     webhook: str | None = None
     idempotency_key: str | None = None  #: of all submissions that bear it one becomes a job
 
@@ -74,6 +75,7 @@ def submission_of(
         depends_on,
         options.on_dependency_failure,
         options.result_as,
+        options.results_as,
         delayed=options.delay is not None or options.at is not None,
     )
     return Submission(
@@ -87,6 +89,7 @@ def submission_of(
         depends_on=depends_on,
         on_dependency_failure=options.on_dependency_failure,
         result_as=options.result_as,
+        results_as=options.results_as,
         webhook=accepted_webhook(options.webhook, settings),
         once=_once(task, parameters, options, settings.idempotency_ttl),
         queue_limit=settings.queue_limit,

@@ -52,6 +52,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="For machi
     help="What it does if one of those does not finish.",
 )
 @click.option("--result-as", metavar="KEY", help="The parameter that gets that job's result.")
+@click.option("--results-as", metavar="KEY", help="The one that gets a list of all their results.")
 @as_json_option
 def submit(
     task: str,
@@ -65,6 +66,7 @@ def submit(
     depends_on: tuple[str, ...],
     on_dependency_failure: Literal["fail", "run"],
     result_as: str | None,
+    results_as: str | None,
     as_json: bool,
 ) -> int:
     """Submit TASK with its parameters; lists repeat their KEY."""
@@ -78,14 +80,20 @@ def submit(
             depends_on,
             on_dependency_failure,
             result_as,
+            results_as,
             delayed=delay is not None,
         )
         submission = Submission(
             task=broker.catalogue[task],
-            parameters={} if batch else _parameters(broker.catalogue, task, parameters, result_as),
+            parameters=(
+                {}
+                if batch
+                else _parameters(broker.catalogue, task, parameters, result_as or results_as)
+            ),
             depends_on=depends_on,
             on_dependency_failure=on_dependency_failure,
             result_as=result_as,
+            results_as=results_as,
             queue=queue,
             timeout=timeout,
             at_front=at_front,
@@ -148,15 +156,15 @@ def _broker() -> Iterator[Broker]:
 
 
 def _parameters(
-    catalogue: Catalogue, task: str, given: tuple[str, ...], result_as: str | None
+    catalogue: Catalogue, task: str, typed: tuple[str, ...], given: str | None
 ) -> dict[str, object]:
-    split = [pair.partition("=") for pair in given]
+    split = [pair.partition("=") for pair in typed]
     if wrong := [key for key, equals, _ in split if not equals]:
         raise click.UsageError(f"Parameters are given as KEY=VALUE; {wrong[0]!r} has no '='.")
     parameters = catalogue[task].parameters
     try:
         body = fields_to_json([(key, value) for key, _, value in split], parameters.schema)
-        return parameters.accept(body, result_as)
+        return parameters.accept(body, given)
     except ValidationError as error:
         told = [f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors()]
         raise ParametersInvalid(f"{task}: {'; '.join(told)}") from error

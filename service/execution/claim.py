@@ -22,6 +22,7 @@ from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import as_text, now, utcformat
 
 from service.admission import ROOM
+from service.execution.horse import LARGEST_RESULT
 from service.execution.scripts import ScriptCall
 from service.waiting import WAITING
 
@@ -30,19 +31,22 @@ from service.waiting import WAITING
 # the lease is only long enough to keep that clean-up away.
 EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 
+LARGEST_GIVEN = (LARGEST_RESULT + 2) // 3 * 4  # bytes in base64; no more than one job may return
+
 # KEYS: queue, started registry, for each queue in order of priority
 # ARGV: execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
 #       worker's lease, key that suspends all workers, '1' where the same claim was sent before, and
-#       its reply was lost
-# → nothing, 'suspended', or {number of the queue, job id, the job's hash, the result of the job it
-#   depends on, in base64, where it is to be given that}
+#       its reply was lost, most bytes of results in base64 that a job is given
+# → nothing, 'suspended', or {number of the queue, job id, the job's hash, the results of the jobs
+#   it depends on, each in base64, where it is to be given those}
 #
 # A claim that is sent again answers with the job that it took the first time: the worker lives,
 # so nobody else would ever bring that job back.
 #
 # An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
 # is dropped: it has nothing left to run. One under a limit that holds no place (another program put
-# it on the queue) has to wait for one, and one whose dependency's result is gone fails.
+# it on the queue) has to wait for one. One fails where a result that it was to be given is gone, or
+# where all together are too large.
 _CLAIM = (
     WAITING
     + ROOM
@@ -62,9 +66,24 @@ local function result_of(job)
     return result['type'] == '1' and (result['return_value'] or 'bnVsbA==')
 end
 
+-- The results that a job is to be given; or nil, and why it can't be
 local function given_to(job)
-    local f = redis.call('HMGET', job, 'result_as', 'dependency_ids')
-    return f[1] and result_of(cjson.decode(f[2])[1]) or ''
+    local f = redis.call('HMGET', job, 'result_as', 'results_as', 'dependency_ids')
+    local given, size = {}, 0
+    for i, other in ipairs((f[1] or f[2]) and cjson.decode(f[3]) or {}) do
+        given[i] = result_of(other)
+        if not given[i] then
+            return nil, 'ResultGone: the result of the job ' .. other .. ', which this one depends '
+                .. 'on and was to be given, has expired or was deleted'
+        end
+        size = size + #given[i]
+        if size > tonumber(ARGV[10]) then
+            return nil, 'ResultsTooLarge: the results that this job was to be given are together '
+                .. 'larger than one may be. Write them to files or a store, and return where they '
+                .. 'are'
+        end
+    end
+    return given
 end
 
 local function taken_before()
@@ -73,10 +92,30 @@ local function taken_before()
         for i = 1, #KEYS, 2 do
             if its_execution == execution and redis.call('ZSCORE', KEYS[i + 1], key) then
                 local job = key_of(id)
-                return {(i + 1) / 2, id, redis.call('HGETALL', job), given_to(job)}
+                return {(i + 1) / 2, id, redis.call('HGETALL', job), given_to(job) or false}
             end
         end
     end
+end
+
+local function take(i, id, given)
+    local job, key = key_of(id), id .. ':' .. execution
+    redis.call('HSET', job, 'status', 'started', 'worker_name', worker,
+        'started_at', stamp, 'last_heartbeat', stamp, 'ended_at', '')
+    redis.call('HINCRBY', job, 'attempts', 1)
+    redis.call('PERSIST', job)
+    redis.call('HSET', prefix .. ':execution:' .. key, 'id', execution, 'job_id', id,
+        'created_at', now, 'last_heartbeat', now, 'worker_name', worker)
+    redis.call('EXPIRE', prefix .. ':execution:' .. key, ttl)
+    redis.call('ZADD', prefix .. ':executions:' .. id, now + ttl, execution)
+    redis.call('EXPIRE', prefix .. ':executions:' .. id, ttl)
+    redis.call('ZADD', KEYS[i + 1], now + ttl, key)
+    redis.call('SADD', ARGV[6], key)
+    redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
+    -- Its record may have expired a moment ago; without an end it would live for ever.
+    redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[7])
+    count_taken(KEYS[i], 1)
+    return {(i + 1) / 2, id, redis.call('HGETALL', job), given}
 end
 
 local before = ARGV[9] == '1' and taken_before()
@@ -91,9 +130,7 @@ for i = 1, #KEYS, 2 do
     local id = redis.call('LPOP', KEYS[i])
     while id do
         local job = prefix .. ':job:' .. id
-        local f = redis.call('HMGET', job, 'status', 'rate_limit_key', 'rate_limit_concurrency',
-            'result_as')
-        local given = f[4] and given_to(job) or ''
+        local f = redis.call('HMGET', job, 'status', 'rate_limit_key', 'rate_limit_concurrency')
         local done = f[1] == 'started' or f[1] == 'finished' or f[1] == 'canceled'
         if redis.call('EXISTS', job) == 0 or done then
             -- dropped
@@ -102,28 +139,13 @@ for i = 1, #KEYS, 2 do
             if held == 5000 then
                 return false  -- the next claim goes on; others want to be served as well
             end
-        elseif f[4] and given == '' then
-            fail(id, 'ResultGone: the result of the job that this one depends on, which it was to '
-                .. 'be given, has expired or was deleted')
-            over(id)
         else
-            local key = id .. ':' .. execution
-            redis.call('HSET', job, 'status', 'started', 'worker_name', worker,
-                'started_at', stamp, 'last_heartbeat', stamp, 'ended_at', '')
-            redis.call('HINCRBY', job, 'attempts', 1)
-            redis.call('PERSIST', job)
-            redis.call('HSET', prefix .. ':execution:' .. key, 'id', execution, 'job_id', id,
-                'created_at', now, 'last_heartbeat', now, 'worker_name', worker)
-            redis.call('EXPIRE', prefix .. ':execution:' .. key, ttl)
-            redis.call('ZADD', prefix .. ':executions:' .. id, now + ttl, execution)
-            redis.call('EXPIRE', prefix .. ':executions:' .. id, ttl)
-            redis.call('ZADD', KEYS[i + 1], now + ttl, key)
-            redis.call('SADD', ARGV[6], key)
-            redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
-            -- Its record may have expired a moment ago; without an end it would live for ever.
-            redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[7])
-            count_taken(KEYS[i], 1)
-            return {(i + 1) / 2, id, redis.call('HGETALL', job), given}
+            local given, why = given_to(job)
+            if given then
+                return take(i, id, given)
+            end
+            fail(id, why)
+            over(id)
         end
         id = redis.call('LPOP', KEYS[i])
     end
@@ -155,7 +177,7 @@ class Claim:
     job_id: str
     execution_id: str
     fields: dict[bytes, bytes]  #: the job's hash, as it was at that moment
-    given: bytes  #: the result that it is given, JSON in base64; empty where it asks for none
+    given: list[bytes] | None  #: the results that it gets, JSON in base64; None where they are gone
 
     def job(self, connection: Redis) -> ClaimedJob:
         """As RQ knows it; one whose record can't be read is a job all the same, and will fail."""
@@ -165,17 +187,21 @@ class Claim:
         job.origin = self.queue.name
         try:
             job.restore({name: self.fields[name] for name in self.fields.keys() - _DATES})
-            self._give_result(job)
+            self._give_results(job)
         except Exception as error:  # noqa: BLE001  # anybody may have written anything
             job.description = f"unreadable: {error}"
             job.data = b""
         return job
 
-    def _give_result(self, job: Job) -> None:
-        """Add its dependency's result to its parameters; its task validates it with the rest."""
-        if self.given:
-            name = as_text(self.fields[b"result_as"])
-            job.kwargs = {**job.kwargs, name: json.loads(b64decode(self.given))}
+    def _give_results(self, job: Job) -> None:
+        """Add its dependencies' results to its parameters; its task validates all of them."""
+        if self.given is None:
+            raise LookupError("a result that it was to be given has expired or was deleted")
+        results = [json.loads(b64decode(result)) for result in self.given]
+        if b"result_as" in self.fields:
+            job.kwargs = {**job.kwargs, as_text(self.fields[b"result_as"]): results[0]}
+        elif b"results_as" in self.fields:
+            job.kwargs = {**job.kwargs, as_text(self.fields[b"results_as"]): results}
 
 
 def function_path(job: Job) -> str | None:
@@ -219,6 +245,7 @@ class Claimer:
                 self._lease,
                 WORKERS_SUSPENDED,
                 int(sent_before),
+                LARGEST_GIVEN,
             ],
         )
 

@@ -21,7 +21,7 @@ from tests.conftest import PATIENCE, TASKS, Start, eventually
 ALL_TASKS = (*TASKS, "tests.sample_worker_tasks", "tests.sample_waiting_tasks")
 OPTIONS = (
     *("queue", "timeout", "at_front", "result_ttl", "webhook"),
-    *("depends_on", "on_dependency_failure", "result_as"),
+    *("depends_on", "on_dependency_failure", "result_as", "results_as"),
 )
 
 
@@ -62,7 +62,8 @@ class Jobs:
         parameters = {name: value for name, value in given.items() if name not in options}
         declared = self.catalogue[task]
         body = json.dumps(parameters, default=str).encode()
-        accepted = declared.parameters.accept(body, options.get("result_as"))
+        given_later = options.get("result_as") or options.get("results_as")
+        accepted = declared.parameters.accept(body, given_later)
         return Submission(task=declared, parameters=accepted, at=at, **options)
 
     async def _submit(self, submissions: list[Submission]) -> list[str]:

@@ -220,8 +220,11 @@ OPTIONS = {
     ),
     "no dependencies": option("depends_on=", "expects the ids of jobs, separated by commas"),
     "a comma too many": option("depends_on={queued},", "expects the ids of jobs"),
-    "101 dependencies": option(
-        "depends_on=" + ",".join(map(str, range(101))), "100 jobs at most, these are 101"
+    "1001 dependencies": option(
+        "depends_on=" + ",".join(map(str, range(1001))), "1000 jobs at most, these are 1001"
+    ),
+    "more of them than a URL holds": option(
+        "depends_on=" + ",".join("x" * 36 for _ in range(109)), "at most 4000 characters"
     ),
     "a dependency and a delay": option("depends_on={queued}&delay=5", "goes with neither `delay`"),
     "a failure to mind without a dependency": option(
@@ -239,6 +242,17 @@ OPTIONS = {
     ),
     "a result as something unknown": option(
         "depends_on={queued}&result_as=worth", "no parameter of echo. It has: value"
+    ),
+    "results of nothing": option("results_as=value", "results_as: needs depends_on"),
+    "a result and results": option(
+        "depends_on={queued}&result_as=value&results_as=value", "give either this or result_as"
+    ),
+    "results that need not be": option(
+        "depends_on={queued}&results_as=value&on_dependency_failure=run",
+        "has no result to run with",
+    ),
+    "results as something unknown": option(
+        "depends_on={queued}&results_as=worth", "no parameter of echo. It has: value"
     ),
     "an unknown queue": Bad(
         "POST /tasks/echo?queue=fast", 404, "unknown-queue", "There are: cpu, default, mail."
@@ -262,6 +276,13 @@ FILTERS = {
 GIVEN = {
     "a parameter that is to be a result": Bad(
         "POST /tasks/heavy_cpu_task?depends_on={queued}&result_as=n",
+        *INVALID,
+        "n: Unexpected keyword argument",
+        '{"n": 1}',
+        JSON,
+    ),
+    "a parameter that is to be results": Bad(
+        "POST /tasks/heavy_cpu_task?depends_on={queued},{failed}&results_as=n",
         *INVALID,
         "n: Unexpected keyword argument",
         '{"n": 1}',

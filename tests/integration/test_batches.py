@@ -715,7 +715,8 @@ def test_retried_ones_wait_for_a_place(
 
 
 @pytest.mark.parametrize(
-    "options", ["depends_on=x", "on_dependency_failure=run", "result_as=value", "wait=1"]
+    "options",
+    ["depends_on=x", "on_dependency_failure=run", "result_as=value", "results_as=value", "wait=1"],
 )
 def test_options_that_are_for_single_jobs_are_refused(
     api: TestClient, connection: redis.Redis, options: str

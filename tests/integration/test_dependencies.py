@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -18,10 +19,12 @@ from starlette.testclient import TestClient
 
 from jobs.catalogue import Catalogue
 from service.api.app import create_app
+from service.broker.chaining import MOST_DEPENDENCIES
 from service.broker.connection import connect, connect_async
 from service.broker.enqueuer import Enqueuer, new_job_id
 from service.broker.status import Status
 from service.errors import DependencyUnknown, StatusConflict
+from service.execution import claim
 from service.execution.dependents import Dependents
 from service.execution.outcome import Kind
 from service.settings import Settings
@@ -32,6 +35,7 @@ from tests.integration.by_hand import ByHand
 from tests.integration.conftest import ALL_TASKS, Jobs
 from tests.integration.test_worker import lines
 
+SEED = 20261124
 RQ = str(Path(sys.executable).parent / "rq")
 
 
@@ -149,6 +153,94 @@ def test_a_result_is_handed_on(jobs: Jobs, start_all_tasks: Start) -> None:
     assert error.type.endswith("ParametersRefused")
     assert "Input should be a valid integer" in error.message
     assert jobs[wrong].attempts == 1
+
+
+def test_the_results_of_all_are_handed_on_in_the_order_of_depends_on(
+    jobs: Jobs, start_all_tasks: Start
+) -> None:
+    many = jobs.submit_many("echo", [{"value": number} for number in range(20)])
+    many.append(jobs.submit("echo", queue="cpu"))  # whose result is null
+    shuffled = random.Random(SEED).sample(many, len(many))
+    together = jobs.submit("echo", depends_on=shuffled, results_as="value")
+    again = jobs.submit("echo", depends_on=[many[1], many[0], many[1]], results_as="value")
+    one = jobs.submit("total", depends_on=[many[9]], results_as="numbers", plus=1)
+    wrong = jobs.submit("total", depends_on=[many[9], many[20]], results_as="numbers")
+    for _ in range(2):
+        start_all_tasks()
+    numbers: list[int | None] = [*range(20), None]
+    assert jobs.ended(together).result == [numbers[many.index(job_id)] for job_id in shuffled]
+    assert jobs.ended(again).result == [1, 0]  # each once, as depends_on names them first
+    assert jobs[again].depends_on == [many[1], many[0]]
+    assert jobs.ended(one).result == 10
+    assert jobs.ended(wrong).error.type.endswith("ParametersRefused")
+    assert "numbers.1\n  Input should be a valid integer" in jobs[wrong].error.message
+
+
+def test_a_thousand_results_are_handed_on(
+    jobs: Jobs, hand: ByHand, start_all_tasks: Start, connection: redis.Redis
+) -> None:
+    numbers = range(MOST_DEPENDENCIES)
+    many = jobs.submit_many("echo", [{"value": number} for number in numbers])
+    after = jobs.submit("total", depends_on=many, results_as="numbers", queue="cpu")
+    for number in numbers:
+        hand.run_one(str(number).encode())
+    start_all_tasks()
+    assert jobs.ended(after).result == sum(numbers)
+    assert nothing_left(connection)
+
+
+def test_one_of_several_results_that_is_gone_fails_the_job(
+    jobs: Jobs, connection: redis.Redis, hand: ByHand, start_all_tasks: Start
+) -> None:
+    many = jobs.submit_many("echo", [{"value": number} for number in range(3)])
+    after = jobs.submit("echo", depends_on=many, results_as="value")
+    assert [hand.run_one() for _ in many] == many
+    jobs.broker.actions.delete(many[1])
+    start_all_tasks()
+    job = jobs.ended(after)
+    assert (job.status, job.error.type, job.attempts) == (Status.FAILED, "ResultGone", 0)
+    assert many[1] in job.error.message
+
+
+def test_results_that_are_too_large_together_fail_the_job_and_spare_its_worker(
+    jobs: Jobs, hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "LARGEST_GIVEN", 16)  # bytes in base64: 12 of JSON
+    fits, larger = (
+        jobs.submit_many("echo", [{"value": text}, {"value": text}]) for text in ("aaaa", "aaaaa")
+    )
+    runs = jobs.submit("echo", depends_on=fits, results_as="value")
+    fails = jobs.submit("echo", depends_on=larger, results_as="value")
+    for text in ("aaaa", "aaaa", "aaaaa", "aaaaa"):
+        hand.run_one(f'"{text}"'.encode())
+    assert hand.claim().job_id == runs
+    assert hand.claim() is None
+    assert (jobs[fails].error.type, jobs[fails].attempts) == ("ResultsTooLarge", 0)
+
+
+def test_a_claim_whose_answer_was_lost_brings_the_same_results_again(
+    jobs: Jobs, hand: ByHand, connection: redis.Redis
+) -> None:
+    many = jobs.submit_many("echo", [{"value": number} for number in range(3)])
+    after = jobs.submit("echo", depends_on=many, results_as="value")
+    for number in range(3):
+        hand.run_one(str(number).encode())
+    claimer = hand.claimer
+    claimer.call(hand.queues).run()  # and nobody hears the answer
+    again = claimer.claim(hand.queues)
+    assert (again.job_id, again.job(connection).kwargs) == (after, {"value": [0, 1, 2]})
+
+
+def test_a_claim_is_told_again_without_a_result_that_is_gone_and_its_job_is_not_run_without_it(
+    jobs: Jobs, hand: ByHand, connection: redis.Redis
+) -> None:
+    first = jobs.submit("double", n=1)
+    jobs.submit("double_again", depends_on=[first], result_as="n")
+    assert hand.run_one() == first
+    hand.claimer.call(hand.queues).run()
+    jobs.broker.actions.delete(first)
+    job = hand.claimer.claim(hand.queues).job(connection)
+    assert job.data == b"" and "has expired or was deleted" in job.description
 
 
 def test_a_result_that_is_gone_fails_the_job_rather_than_leave_the_parameter_out(
@@ -513,6 +605,19 @@ def test_a_chain_is_submitted_over_http(
     assert [job["id"] for job in api.get("/jobs?status=waiting").json()["jobs"]] == [waiting["id"]]
     start_all_tasks()
     assert api.get(f"/jobs/{waiting['id']}?wait=30").json()["result"] == 16
+
+
+def test_results_are_gathered_over_http(
+    all_tasks_api: TestClient, start_all_tasks: Start, jobs: Jobs
+) -> None:
+    api = all_tasks_api
+    many = [api.post("/tasks/double", json={"n": n}).json()["id"] for n in (3, 1, 2)]
+    answer = api.post(
+        "/tasks/echo", params={"depends_on": ",".join(many), "results_as": "value"}, json={}
+    )
+    assert (answer.status_code, answer.json()["depends_on"]) == (202, many)
+    start_all_tasks()
+    assert api.get(f"/jobs/{answer.json()['id']}?wait=30").json()["result"] == [6, 2, 4]
 
 
 def test_what_is_submitted_after_a_failure_is_accepted_and_told_as_failed(
