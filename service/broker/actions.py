@@ -29,7 +29,8 @@ from service.waiting import WAITING
 # answers with the status that it found. They are functions, so that batches act in the same way.
 
 # `keys`: queue, scheduled, canceled, deferred and ready registry; `kept`: seconds that canceled
-# jobs are kept. `file_canceled` is for a job that has been taken off its queue.
+# jobs are kept. `file_canceled` is for a job that has been taken off its queue; `withdraw` cancels
+# none that runs.
 CANCEL = (
     WAITING
     + UNIQUE
@@ -51,7 +52,7 @@ local function file_canceled(id, canceled, kept)
     over(id)
 end
 
-local function cancel(id, keys, kept)
+local function withdraw(id, keys, kept)
     local job = key_of(id)
     local status = redis.call('HGET', job, 'status')
     -- From the queue's end, where those stand that have just been given a place.
@@ -63,11 +64,16 @@ local function cancel(id, keys, kept)
         file_canceled(id, keys[3], kept)
         return 'canceled by this call'
     end
-    if status == 'started' then
-        redis.call('HSET', job, 'cancel_requested', 1)  -- stays until it is retried
+    return status
+end
+
+local function cancel(id, keys, kept)
+    local found = withdraw(id, keys, kept)
+    if found == 'started' then
+        redis.call('HSET', key_of(id), 'cancel_requested', 1)  -- stays until it is retried
         return 'told to stop by this call'
     end
-    return status
+    return found
 end
 """
 )
@@ -115,10 +121,13 @@ end
 
 # KEYS: those of `cancel`
 # ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept
-_CANCEL_ONE = f"""{CANCEL}
+_CANCEL_ONE, _WITHDRAW_ONE = (
+    f"""{CANCEL}
 now, stamp = tonumber(ARGV[2]), ARGV[3]
-return cancel(ARGV[1], KEYS, ARGV[4])
+return {does}(ARGV[1], KEYS, ARGV[4])
 """
+    for does in ("cancel", "withdraw")
+)
 
 # KEYS: failed registry
 # ARGV: job id, now (Unix), now (RQ's text), retries that it gets again, or ''
@@ -139,8 +148,9 @@ over(ARGV[1])
 )
 
 _HELD = "held by "
-_TOLD, _BROKEN = "told to stop by this call", "broken by "
-_DONE = ("canceled by this call", "queued by this call", _TOLD)
+_BROKEN = "broken by "
+_CANCELED, _TOLD = "canceled by this call", "told to stop by this call"
+_DONE = (_CANCELED, _TOLD, "queued by this call")
 
 
 class JobActions:
@@ -149,6 +159,7 @@ class JobActions:
     def __init__(self, client: "redis.Redis") -> None:
         self._client = client
         self._cancel = client.register_script(_CANCEL_ONE)
+        self._withdraw = client.register_script(_WITHDRAW_ONE)
         self._retry = client.register_script(_RETRY_ONE)
         self._before_delete = client.register_script(_BEFORE_DELETE)
 
@@ -158,11 +169,10 @@ class JobActions:
         Returns False for the latter: its worker interrupts it, and kills it a second later.
         """
         job = self._find(job_id)
-        queue = self._queue(job)
         done = self._act(
             self._cancel,
             job_id,
-            keys=cancel_keys(queue),
+            keys=cancel_keys(self._queue(job)),
             args=[*_at(job_id), DEFAULT_FAILURE_TTL],
             only="Only a job that has not ended can be canceled",
         )
@@ -170,6 +180,18 @@ class JobActions:
             self._tell_worker(job_id)
             return False
         return True
+
+    def withdraw(self, job_id: str) -> bool:
+        """Cancel a job that no worker has taken yet; say whether this call did so.
+
+        False where it runs or has ended, in whichever way: it is left as it is. Raises only
+        `JobNotFound`.
+        """
+        queue = self._queue(self._find(job_id))
+        found = self._withdraw(keys=cancel_keys(queue), args=[*_at(job_id), DEFAULT_FAILURE_TTL])
+        if found is None:
+            raise JobNotFound(job_id)
+        return as_text(found) == _CANCELED
 
     def retry(self, job_id: str) -> None:
         """Queue a failed job again, with its parameters and all its retries.
