@@ -22,6 +22,7 @@ from rq.utils import as_text, now, utcformat
 from jobs.policy import DEFAULT_FAILURE_TTL
 from service.admission import UNIQUE, UNIQUE_TTL
 from service.broker.status import Status, status_of
+from service.cancellation import CANCELLATION
 from service.errors import JobNotFound, StatusConflict
 from service.waiting import WAITING
 
@@ -29,28 +30,11 @@ from service.waiting import WAITING
 # answers with the status that it found. They are functions, so that batches act in the same way.
 
 # `keys`: queue, scheduled, canceled, deferred and ready registry; `kept`: seconds that canceled
-# jobs are kept. `file_canceled` is for a job that has been taken off its queue; `withdraw` cancels
-# none that runs.
+# jobs are kept. `withdraw` leaves one that runs alone.
 CANCEL = (
-    WAITING
-    + UNIQUE
+    CANCELLATION
     + """
 local WAITS = {deferred = 1, rate_limited = 1, ready_to_enqueue = 1, created = 1}
-
-local function file_canceled(id, canceled, kept)
-    local job = key_of(id)
-    redis.call('HSET', job, 'status', 'canceled', 'ended_at', stamp)
-    for _, key in ipairs({job, dependencies_of(id)}) do
-        redis.call('EXPIRE', key, kept)
-    end
-    release(job, id)
-    -- RQ never drops anything from this registry
-    redis.call('ZREMRANGEBYSCORE', canceled, '-inf', now - kept)
-    redis.call('ZADD', canceled, now, id)
-    tell_batch(job, id)
-    notify(id, 'canceled', stamp)
-    over(id)
-end
 
 local function withdraw(id, keys, kept)
     local job = key_of(id)

@@ -14,8 +14,8 @@ from rq.registry import CanceledJobRegistry, StartedJobRegistry
 from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_MAX_CRASHES
+from service.cancellation import CANCELLATION
 from service.execution.scripts import ScriptCall
-from service.waiting import WAITING
 
 # KEYS: started registry, queue, canceled registry
 # ARGV: now (Unix), now (RQ's text), most crashes where the job does not say, why it is failed,
@@ -23,7 +23,7 @@ from service.waiting import WAITING
 #       worker is dead), record of that execution
 # → {ids put back} and {ids failed as poison}
 _RELEASE = (
-    WAITING
+    CANCELLATION
     + """
 now, stamp = tonumber(ARGV[1]), ARGV[2]
 
@@ -31,15 +31,6 @@ local function abandoned(entry)
     local worker = redis.call('HGET', prefix .. ':execution:' .. entry, 'worker_name')
     local key = prefix .. ':worker:' .. (worker or '')
     return redis.call('EXISTS', key) == 0 or redis.call('HEXISTS', key, 'death') == 1
-end
-
-local function cancel(id, job)
-    redis.call('HSET', job, 'status', 'canceled', 'ended_at', stamp)
-    redis.call('ZADD', KEYS[3], now, id)
-    for _, key in ipairs({job, job .. ':history'}) do
-        redis.call('EXPIRE', key, ARGV[5])
-    end
-    notify(id, 'canceled', stamp)
 end
 
 local back, poison = {}, {}
@@ -59,8 +50,7 @@ for _, entry in ipairs(entries) do
                 started_at = redis.call('HGET', job, 'started_at'), ended_at = stamp}))
             redis.call('LTRIM', job .. ':history', -50, -1)
             if redis.call('HEXISTS', job, 'cancel_requested') == 1 then
-                cancel(id, job)
-                over(id)
+                file_canceled(id, KEYS[3], ARGV[5])
             elseif redis.call('HINCRBY', job, 'crashes', 1) >= most then
                 fail(id, ARGV[4])
                 redis.call('HSET', job, 'crashes', 0)

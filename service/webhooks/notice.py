@@ -73,6 +73,7 @@ def _constant_fields() -> str:
 # notify(job id, 'finished' | 'failed' | 'canceled', now (RQ's text), members of the event's data as
 # JSON text, or nil where there is no more to tell)
 # notify_of_failure(job id, now (RQ's text), why: 'Type: message')
+# told_why(why): such members, of an error
 NOTIFY = f"""
 local function notify(id, status, timestamp, outcome)
     local prefix = '{RQ_KEY_PREFIX}'
@@ -110,9 +111,13 @@ local function notify(id, status, timestamp, outcome)
     redis.call('RPUSH', prefix .. ':queue:' .. queue, delivery)
 end
 
-local function notify_of_failure(id, timestamp, why)
+local function told_why(why)
     local kind, message = string.match(why, '^(%a+): (.*)$')
-    notify(id, 'failed', timestamp, '"result":null,"error":{{"type":'
-        .. cjson.encode(kind or 'Failure') .. ',"message":' .. cjson.encode(message or why) .. '}}')
+    return '"result":null,"error":{{"type":' .. cjson.encode(kind or 'Failure')
+        .. ',"message":' .. cjson.encode(message or why) .. '}}'
+end
+
+local function notify_of_failure(id, timestamp, why)
+    notify(id, 'failed', timestamp, told_why(why))
 end
 """

@@ -1,0 +1,28 @@
+"""What it takes for a job to be canceled: Lua for the scripts that cancel one, whyever they do."""
+
+from service.admission import UNIQUE
+from service.waiting import WAITING
+
+# file_canceled(id, registry, kept, why): for a job that has been taken off its queue. `registry` is
+# the one of canceled jobs; `kept`: seconds that those are kept; `why`: 'Type: message' where nobody
+# asked for it, else nil.
+CANCELLATION = (
+    WAITING
+    + UNIQUE
+    + """
+local function file_canceled(id, registry, kept, why)
+    local job = key_of(id)
+    redis.call('HSET', job, 'status', 'canceled', 'ended_at', stamp, 'exc_info', why or '')
+    for _, key in ipairs({job, job .. ':history', dependencies_of(id)}) do
+        redis.call('EXPIRE', key, kept)
+    end
+    release(job, id)
+    -- RQ never drops anything from this registry
+    redis.call('ZREMRANGEBYSCORE', registry, '-inf', now - kept)
+    redis.call('ZADD', registry, now, id)
+    tell_batch(job, id)
+    notify(id, 'canceled', stamp, why and told_why(why))
+    over(id)
+end
+"""
+)
