@@ -130,7 +130,7 @@ class Worker(RegisteredWorker):
                 leaving = last or self._stop_requested
                 if claimed := self._record_and_claim(claim=not leaving):
                     return self._take(claimed)
-                if burst or leaving:
+                if leaving or (burst and not self._claimer.left_some):
                     return None
                 if max_idle_time and time.monotonic() - idle_since > max_idle_time:
                     self.log.info("Worker %s: idle for %s s, quitting", self.name, max_idle_time)

@@ -8,16 +8,28 @@ UNIQUE_TTL = 30 * 24 * 3600  # seconds beyond its due time that a job is known t
 SHORTEST_RETRY, LONGEST_RETRY = 1, 600  # seconds, what a caller is told to wait for room
 UNKNOWN_RETRY = 60  # seconds, where nothing left the queue lately
 
+# expired(job): whether it is never to be started any more. One that has been started once is not:
+# only its first start has to come in time. Redis's clock decides, so that all see the same.
 # holder(lock, jobs): the id of the live job that a unique task's lock names, else nil. Nothing has
 # to free a lock when its job ends, is deleted or lost in whichever way; `jobs` is what the keys of
 # jobs begin with. release(job, id): drop the lock of a job that has ended, to save its memory.
 UNIQUE = """
 local OVER = {finished = true, failed = true, stopped = true, canceled = true}
 
+local function expired(job)
+    local f = redis.call('HMGET', job, 'expires_at', 'attempts', 'started_at')
+    local started = f[2] or (f[3] and f[3] ~= '')  -- RQ's workers count no attempts
+    if not f[1] or started then
+        return false
+    end
+    local time = redis.call('TIME')
+    return time[1] + time[2] / 1000000 >= (tonumber(f[1]) or math.huge)
+end
+
 local function holder(lock, jobs)
     local id = redis.call('GET', lock)
     local status = id and redis.call('HGET', jobs .. id, 'status')
-    return status and not OVER[status] and id or nil
+    return status and not OVER[status] and not expired(jobs .. id) and id or nil
 end
 
 local function release(job, id)

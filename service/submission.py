@@ -144,6 +144,7 @@ class Submission:
     result_ttl: int | None = None
     at_front: bool = False
     at: datetime | None = None  #: not before this time
+    expires: datetime | None = None  #: canceled if no worker has started it by then
     meta: dict[str, Any] = field(default_factory=dict)  #: RQ's, which the task can read
     depends_on: tuple[str, ...] = ()  #: ids of jobs that have to end before it is queued
     on_dependency_failure: Literal["fail", "run"] = "fail"  #: what it does if one does not finish
@@ -246,6 +247,8 @@ def job_fields(job: Job, submission: Submission) -> dict[str, Any]:
     """
     policy = submission.task.policy
     ours: dict[str, Any] = {"max_crashes": policy.most_crashes}
+    if submission.expires:
+        ours["expires_at"] = submission.expires.timestamp()
     if submission.depends_on:
         ours["on_dependency_failure"] = submission.on_dependency_failure
     if submission.result_as:

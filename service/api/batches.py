@@ -21,7 +21,7 @@ from service.api.batch_schemas import (
 )
 from service.api.dependencies import BatchId, BrokerDep, SettingsDep
 from service.api.idempotency import DESCRIBED_KEY, batch_once
-from service.api.options import RunOptions, moment_of
+from service.api.options import RunOptions, expiry_of, moment_of
 from service.api.tasks import parameter_schemas
 from service.batch_store import job_id_in
 from service.broker.batches import BatchRow
@@ -104,6 +104,7 @@ def _submit_batch_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]
         broker: BrokerDep,
         settings: SettingsDep,
     ) -> Response:
+        at = moment_of(options)
         submission = Submission(
             task=task,
             parameters={},
@@ -111,7 +112,8 @@ def _submit_batch_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]
             timeout=options.timeout,
             result_ttl=options.result_ttl,
             at_front=options.at_front,
-            at=moment_of(options),
+            at=at,
+            expires=expiry_of(options, at),
             webhook=accepted_webhook(options.webhook, settings),
             once=batch_once(request, task, options, settings.idempotency_ttl),
             queue_limit=settings.queue_limit,

@@ -116,8 +116,9 @@ async def _awaited(broker: Broker, job_id: str, wait: float | None) -> JobRecord
 
 def _no_result(job: JobRecord) -> StatusConflict:
     if job.error is not None:
+        how = "failed with" if job.status is Status.FAILED else "was canceled:"
         return StatusConflict(
-            f"The job has no result: it failed with {job.error.type}: {job.error.message}",
+            f"The job has no result: it {how} {job.error.type}: {job.error.message}",
             job_status=job.status,
             error_type=job.error.type,
         )

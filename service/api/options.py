@@ -58,6 +58,12 @@ class RunOptions(BaseModel):
     at: Moment | None = Field(
         None, description="When it is queued, RFC 3339 with a time zone; at once if in the past."
     )
+    expires_in: float | None = Field(
+        None,
+        gt=0,
+        le=LONGEST_DELAY,
+        description="Seconds from now within which it has to be started; else it is canceled.",
+    )
     queue: str | None = Field(None, description="Another queue than the task's own.")
     timeout: int | None = Field(
         None, ge=1, le=LONGEST_TIMEOUT, description="Seconds one execution may take."
@@ -163,3 +169,14 @@ def moment_of(options: RunOptions) -> datetime | None:
             raise OptionsInvalid("at: this is out of reach.", errors=[])
         return options.at if options.at > moment else None
     return moment + timedelta(seconds=options.delay) if options.delay else None
+
+
+def expiry_of(options: RunOptions, at: datetime | None) -> datetime | None:
+    """By when a job that is queued `at` has to be started, if ever. Raises `OptionsInvalid`."""
+    if options.expires_in is None:
+        return None
+    moment = datetime.now(UTC)
+    wait = (options.delay or (at - moment).total_seconds()) if at else 0.0
+    if wait >= options.expires_in:
+        raise OptionsInvalid("expires_in: it would expire before it is queued.", errors=[])
+    return moment + timedelta(seconds=options.expires_in)

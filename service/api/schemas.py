@@ -28,9 +28,14 @@ class JobView(View):
     queue: str = Field(examples=["cpu"])
     parameters: dict[str, Any] | None = Field(description="What the task is called with.")
     result: Any = Field(None, description="What the task returned, once finished.")
-    error: ErrorView | None = Field(description="Why it failed.")
+    error: ErrorView | None = Field(
+        description="Why it failed; or `Expired`, where it was canceled for that."
+    )
     enqueued_at: datetime | None
     scheduled_for: datetime | None = Field(description="When it is to be queued (again).")
+    expires_at: datetime | None = Field(
+        description="When it is canceled if no worker has started it by then."
+    )
     started_at: datetime | None = Field(description="Of its latest execution.")
     ended_at: datetime | None
     attempts: int = Field(description="Executions begun.")

@@ -19,6 +19,7 @@ from service.api.idempotency import DESCRIBED_KEY, once
 from service.api.options import (
     SubmitOptions,
     described_options,
+    expiry_of,
     moment_of,
     read_options,
 )
@@ -171,6 +172,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             delayed=options.delay is not None or options.at is not None,
         )
         parameters = await read_parameters(request, task, options.given)
+        at = moment_of(options)
         submission = Submission(
             task=task,
             parameters=parameters,
@@ -178,7 +180,8 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             timeout=options.timeout,
             result_ttl=options.result_ttl,
             at_front=options.at_front,
-            at=moment_of(options),
+            at=at,
+            expires=expiry_of(options, at),
             depends_on=depends_on,
             on_dependency_failure=options.on_dependency_failure,
             result_as=options.result_as,

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC
 
 import redis.asyncio
 from redis.exceptions import ResponseError
@@ -65,6 +66,7 @@ def _record(job: Job, submission: Submission, status: JobStatus | None) -> JobRe
         error=None,
         enqueued_at=job.enqueued_at,
         scheduled_for=submission.due,
+        expires_at=submission.expires and submission.expires.astimezone(UTC),
         started_at=None,
         ended_at=None,
         attempts=0,

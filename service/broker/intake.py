@@ -24,6 +24,7 @@ class Options:
 
     delay: float | None = None  #: from now until it is queued
     at: datetime | None = None  #: when it is queued; with a time zone
+    expires: datetime | None = None  #: canceled if no worker has started it by then; the same
     queue: str | None = None  #: another than the task's own
     timeout: int | None = None
     result_ttl: int | None = None
@@ -38,8 +39,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
             raise OptionsInvalid("Give either `delay` or `at`, not both.", errors=[])
-        if self.at is not None and self.at.tzinfo is None:
-            raise OptionsInvalid("at: needs a time zone, as datetime.now(UTC) has.", errors=[])
+        for name, moment in (("at", self.at), ("expires", self.expires)):
+            if moment is not None and moment.tzinfo is None:
+                told = f"{name}: needs a time zone, as datetime.now(UTC) has."
+                raise OptionsInvalid(told, errors=[])
         if self.delay is not None and self.delay < 0:
             raise OptionsInvalid("delay: seconds, 0 or more.", errors=[])
         if any(each is not None and each < 1 for each in (self.timeout, self.result_ttl)):
@@ -86,6 +89,7 @@ def submission_of(
         result_ttl=options.result_ttl,
         at_front=options.at_front,
         at=options.moment,
+        expires=options.expires,
         depends_on=depends_on,
         on_dependency_failure=options.on_dependency_failure,
         result_as=options.result_as,

@@ -30,6 +30,7 @@ class JobRecord:
     error: Failure | None
     enqueued_at: datetime | None
     scheduled_for: datetime | None
+    expires_at: datetime | None  #: canceled if no worker has started it by then
     started_at: datetime | None
     ended_at: datetime | None
     attempts: int  #: executions begun
@@ -111,9 +112,10 @@ class JobReader:
             queue=job.origin,
             parameters=parameters,
             result=result.return_value if result and status is Status.FINISHED else None,
-            error=_error(job, result) if status is Status.FAILED else None,
+            error=_error(status, job, result),
             enqueued_at=job.enqueued_at,
             scheduled_for=scheduled_for,
+            expires_at=_moment(fields.get(b"expires_at")),
             started_at=job.started_at,
             ended_at=job.ended_at,
             attempts=attempts,
@@ -156,6 +158,15 @@ def awaited(status: JobStatus | None) -> str | None:
     return None
 
 
-def _error(job: Job, result: Result | None) -> Failure | None:
-    text = (result.exc_string if result else None) or job._exc_info
+def _moment(unix: bytes | None) -> datetime | None:
+    return None if unix is None else datetime.fromtimestamp(float(unix), UTC)
+
+
+def _error(status: Status, job: Job, result: Result | None) -> Failure | None:
+    """Why it failed, or was canceled without anybody's asking for it."""
+    text = None
+    if status is Status.FAILED:
+        text = (result.exc_string if result else None) or job._exc_info
+    elif status is Status.CANCELED:
+        text = job._exc_info
     return read_failure(as_text(text)) if text else None

@@ -22,7 +22,7 @@ def job_as_text(job: JobRecord) -> str:
     lines.append(f"  queue       {job.queue}")
     if job.depends_on:
         lines.append(f"  depends on  {', '.join(job.depends_on)}")
-    for name in ("enqueued_at", "scheduled_for", "started_at", "ended_at"):
+    for name in ("enqueued_at", "scheduled_for", "expires_at", "started_at", "ended_at"):
         if (moment := getattr(job, name)) is not None:
             lines.append(f"  {name.replace('_', ' '):<12}{moment:%Y-%m-%d %H:%M:%S} UTC")
     if job.attempts > 1 or job.retries_left:

@@ -21,10 +21,11 @@ from rq.registry import StartedJobRegistry
 from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import as_text, now, utcformat
 
+from jobs.policy import DEFAULT_FAILURE_TTL
 from service.admission import ROOM
+from service.cancellation import CANCELLATION
 from service.execution.horse import LARGEST_RESULT
 from service.execution.scripts import ScriptCall
-from service.waiting import WAITING
 
 # RQ gives a running job a lease, and lets anybody who counts the registry (`rq info` does) fail
 # the jobs whose lease ran out. Here the worker's own heartbeat is what says that a job is alive;
@@ -32,12 +33,15 @@ from service.waiting import WAITING
 EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 
 LARGEST_GIVEN = (LARGEST_RESULT + 2) // 3 * 4  # bytes in base64; no more than one job may return
+MOST_EXPIRED = 100  # jobs canceled by one claim, during which Redis serves nobody else
 
 # KEYS: queue, started registry, for each queue in order of priority
 # ARGV: execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
 #       worker's lease, key that suspends all workers, '1' where the same claim was sent before, and
-#       its reply was lost, most bytes of results in base64 that a job is given
-# → nothing, 'suspended', or {number of the queue, job id, the job's hash, the results of the jobs
+#       its reply was lost, most bytes of results in base64 that a job is given, how long canceled
+#       jobs are kept, how many that have expired are canceled at once
+# → nothing, 'suspended', 'more' where so many were passed over that the next claim has to go on, or
+#   {number of the queue, job id, the job's hash, the results of the jobs
 #   it depends on, each in base64, where it is to be given those}
 #
 # A claim that is sent again answers with the job that it took the first time: the worker lives,
@@ -46,9 +50,9 @@ LARGEST_GIVEN = (LARGEST_RESULT + 2) // 3 * 4  # bytes in base64; no more than o
 # An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
 # is dropped: it has nothing left to run. One under a limit that holds no place (another program put
 # it on the queue) has to wait for one. One fails where a result that it was to be given is gone, or
-# where all together are too large.
+# where all together are too large. One that has expired is canceled.
 _CLAIM = (
-    WAITING
+    CANCELLATION
     + ROOM
     + """
 local execution, worker = ARGV[1], ARGV[2]
@@ -125,20 +129,22 @@ end
 if redis.call('EXISTS', ARGV[8]) == 1 then
     return 'suspended'
 end
-local held = 0
+local held, late = 0, 0
 for i = 1, #KEYS, 2 do
     local id = redis.call('LPOP', KEYS[i])
     while id do
         local job = prefix .. ':job:' .. id
-        local f = redis.call('HMGET', job, 'status', 'rate_limit_key', 'rate_limit_concurrency')
+        local f = redis.call('HMGET', job, 'status', 'rate_limit_key', 'rate_limit_concurrency',
+            'expires_at')
         local done = f[1] == 'started' or f[1] == 'finished' or f[1] == 'canceled'
         if redis.call('EXISTS', job) == 0 or done then
             -- dropped
+        elseif f[4] and expired(job) then
+            file_canceled(id, prefix .. ':canceled:' .. string.sub(KEYS[i], #prefix + 8), ARGV[11],
+                'Expired: no worker had started it by its expires_at')
+            late = late + 1
         elseif not has_place(id, f[2], f[3]) then
             held = held + 1
-            if held == 5000 then
-                return false  -- the next claim goes on; others want to be served as well
-            end
         else
             local given, why = given_to(job)
             if given then
@@ -146,6 +152,9 @@ for i = 1, #KEYS, 2 do
             end
             fail(id, why)
             over(id)
+        end
+        if held == 5000 or late == tonumber(ARGV[12]) then
+            return 'more'  -- others want to be served as well
         end
         id = redis.call('LPOP', KEYS[i])
     end
@@ -219,11 +228,13 @@ class Claimer:
         self._script = connection.register_script(_CLAIM)
         self._worker_name, self._lease = worker_name, lease
         self._unanswered: str | None = None  # the execution id of a claim whose reply was lost
+        self.left_some = False  #: whether the last claim took none, and the queues may hold some
 
     def claim(self, queues: Sequence[Queue]) -> Claim | None:
         """The first job of the first queue that has one, or None where all are empty.
 
-        Raises `Suspended`.
+        None as well where so many on them may not run that others are to be served first:
+        `left_some` says so. Raises `Suspended`.
         """
         return self.answered(queues, self.call(queues).run())
 
@@ -246,15 +257,18 @@ class Claimer:
                 WORKERS_SUSPENDED,
                 int(sent_before),
                 LARGEST_GIVEN,
+                DEFAULT_FAILURE_TTL,
+                MOST_EXPIRED,
             ],
         )
 
     def answered(self, queues: Sequence[Queue], taken: Any) -> Claim | None:
         """The job that the script's answer tells of. Raises `Suspended`."""
         execution_id, self._unanswered = self._unanswered, None
+        self.left_some = taken == b"more"
         if taken == b"suspended":
             raise Suspended
-        if not taken or execution_id is None:
+        if not taken or self.left_some or execution_id is None:
             return None
         number, job_id, flat, given = taken
         fields = dict(zip(flat[::2], flat[1::2], strict=True))

@@ -20,7 +20,7 @@ from tests.conftest import PATIENCE, TASKS, Start, eventually
 
 ALL_TASKS = (*TASKS, "tests.sample_worker_tasks", "tests.sample_waiting_tasks")
 OPTIONS = (
-    *("queue", "timeout", "at_front", "result_ttl", "webhook"),
+    *("queue", "timeout", "at_front", "result_ttl", "webhook", "expires"),
     *("depends_on", "on_dependency_failure", "result_as", "results_as"),
 )
 

@@ -181,6 +181,7 @@ def test_an_accepted_job_is_told_in_full(api: TestClient, connection: redis.Redi
         "result": None,
         "error": None,
         "scheduled_for": None,
+        "expires_at": None,
         "started_at": None,
         "ended_at": None,
         "attempts": 0,

@@ -195,6 +195,15 @@ BODIES = {
 OPTIONS = {
     "a negative delay": option("delay=-1", "delay: Input should be greater than or equal to 0"),
     "a delay that is no number": option("delay=soon", "delay: Input should be a valid number"),
+    "no time to start": option("expires_in=0", "expires_in: Input should be greater than 0"),
+    "a time to start of NaN": option("expires_in=nan", "expires_in: Input should be"),
+    "a time to start of ever": option("expires_in=inf", "expires_in: Input should be less than"),
+    "an end before the delay": option(
+        "delay=60&expires_in=60", "expires_in: it would expire before it is queued."
+    ),
+    "an end before its time": option(
+        "at=2030-01-31T12:00:00Z&expires_in=60", "expires_in: it would expire before it is queued."
+    ),
     "a delay of NaN": option("delay=nan", "delay: Input should be"),
     "a huge delay": option("delay=1e300", "delay: Input should be less than or equal to 315360000"),
     "an infinite delay": option("delay=inf", "delay: Input should be less than or equal to"),

@@ -27,6 +27,7 @@ OPTIONS: list[dict[str, Any]] = [
     {},
     {"queue": "mail", "timeout": 7, "result_ttl": 9},
     {"at_front": True},
+    {"expires": datetime.now(UTC) + timedelta(hours=1)},
     {"webhook": "https://example.com/hook"},
     {"at": datetime.now(UTC) + timedelta(hours=1)},
     {"at": datetime.now(UTC) + timedelta(hours=1), "at_front": True},
