@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from jobs.concurrency import check_key, limit_key
 from jobs.errors import DeclarationError
-from jobs.parameters import Parameters, Result
+from jobs.parameters import JSONObject, Parameters, Result
 from jobs.policy import (
     DEFAULT_FAILURE_TTL,
     DEFAULT_MAX_CRASHES,
@@ -61,6 +61,10 @@ class Task(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name} from {self.source}>"
+
+    def accept(self, *args: P.args, **kwargs: P.kwargs) -> JSONObject:
+        """This call as a job carries it: plain JSON data. Raises as `accept_values` does."""
+        return self.parameters.accept_values(args, kwargs)
 
     @property
     def path(self) -> str:

@@ -3,13 +3,13 @@
 import inspect
 import json
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic.errors import PydanticUserError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticCustomError, PydanticSerializationError, to_json
 
 from jobs.policy import PermanentFailure
 
@@ -71,6 +71,26 @@ class Parameters:
         _refuse_not_finite(accepted)
         return accepted
 
+    def accept_values(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], given: str | None = None
+    ) -> JSONObject:
+        """The values of a call within Python → what `accept` makes of the same call over HTTP.
+
+        They are those that the function itself would be called with: bytes, datetimes, instances of
+        models and dataclasses, or dicts for these. Where `given` names a parameter, positional ones
+        are for the others, in their order.
+
+        Raises `TypeError` as Python does where arguments are missing or too many, and
+        `pydantic.ValidationError` where a value does not fit, or JSON can't carry it.
+        """
+        others = [p for name, p in self._signature.parameters.items() if name != given]
+        bound = self._signature.replace(parameters=others).bind(*args, **kwargs).arguments
+        adapter = self.adapter if given is None else self._adapter_without(given)
+        values = adapter.validate_python(bound, by_alias=True, by_name=True)
+        # Pydantic takes an instance as it is, whatever it holds: as JSON it is validated anew, just
+        # as the worker will.
+        return self.accept(_to_json(adapter, values, bound), given)
+
     def _adapter_without(self, name: str) -> TypeAdapter[Any]:
         if name not in self._without:
             hints = {
@@ -81,7 +101,7 @@ class Parameters:
             self._without[name] = _adapter(model, "its parameters")
         return self._without[name]
 
-    def rebuild(self, args: typing.Sequence[Any], kwargs: JSONObject) -> JSONObject:
+    def rebuild(self, args: Sequence[Any], kwargs: JSONObject) -> JSONObject:
         """What a job carries (plain JSON data) → the values to call the function with.
 
         Raises `pydantic.ValidationError`, and `TypeError` where there are too many arguments.
@@ -145,6 +165,27 @@ def _adapter(of: Any, what: str) -> TypeAdapter[Any]:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise TypeError(f"JSON can't carry {what}: {reason}") from error
     return adapter
+
+
+def _to_json(adapter: TypeAdapter[Any], values: Any, names: Iterable[str]) -> bytes:
+    def dumped(**only: Any) -> bytes:
+        return to_json(
+            adapter.dump_python(values, mode="json", by_alias=True, warnings=False, **only)
+        )
+
+    try:
+        return dumped()
+    except ValueError:  # a value that is no JSON, holds itself, or half a surrogate pair
+        for name in names:
+            try:
+                dumped(include={name})
+            except ValueError as error:
+                kind = PydanticCustomError(
+                    "no_json", "JSON can't carry it: {reason}", {"reason": str(error)}
+                )
+                fault: Any = {"type": kind, "loc": (name,), "input": getattr(values, name)}
+                raise ValidationError.from_exception_data("parameters", [fault]) from error
+        raise
 
 
 def _refuse_not_finite(values: JSONObject) -> None:
