@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 from fastapi import Depends, HTTPException
-from starlette import background
 
 from service.adapters import operations
 from service.adapters.calls import call
@@ -26,7 +25,8 @@ P = ParamSpec("P")
 
 # Starlette's classes for type checkers only: FastAPI takes parameters of those for its own.
 if TYPE_CHECKING:
-    _Task, _Tasks = background.BackgroundTask, background.BackgroundTasks
+    from starlette.background import BackgroundTask as _Task
+    from starlette.background import BackgroundTasks as _Tasks
 else:
     _Task = _Tasks = object
 

@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from jobs import Task
-from jobs.catalogue import Catalogue
 from service.adapters.door import Door
 from service.broker.intake import Options, submission_of
 from service.errors import NotInCatalogue, ParametersInvalid
@@ -27,7 +26,7 @@ def call(
     would; `ParametersInvalid` where their values don't fit its types; and what `submission_of`
     raises.
     """
-    task = task_of(function, door.catalogue)
+    task = task_of(function, door)
     try:
         given = options.result_as or options.results_as
         parameters = task.parameters.accept_values(args, kwargs, given)
@@ -41,11 +40,11 @@ def call(
     return submission_of(task, parameters, options, door.settings, door.catalogue)
 
 
-def task_of(function: Callable[..., Any], catalogue: Catalogue) -> Task[..., Any]:
+def task_of(function: Callable[..., Any], door: Door) -> Task[..., Any]:
     """The task that this is, or the plain function of. Raises `NotInCatalogue`."""
-    known = catalogue.at(_path(function))
+    known = door.catalogue.at(_path(function))
     if known is None:
-        raise NotInCatalogue(_what_to_do(function, catalogue))
+        raise NotInCatalogue(_what_to_do(function, door.settings.tasks))
     return known
 
 
@@ -55,9 +54,8 @@ def _path(function: Any) -> str:
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
 
 
-def _what_to_do(function: Any, catalogue: Catalogue) -> str:
+def _what_to_do(function: Any, listed: Sequence[str]) -> str:
     """The line to add, and where."""
-    listed = {task.module.partition(".")[0]: None for task in catalogue}
     if isinstance(function, Task):
         name, module, where, missing = function.name, function.module, function.source, ""
     elif inspect.isfunction(function) and function.__qualname__ == function.__name__ != "<lambda>":
@@ -75,7 +73,7 @@ def _what_to_do(function: Any, catalogue: Catalogue) -> str:
             f"{where}: {name} is in the program's main module, which workers can't import: move "
             "it to a module of its own, or start the program by that module's name."
         )
-    names = ",".join([*listed, module])
+    names = ",".join(dict.fromkeys([*listed, module]))
     return (
         f"{where}: {name} is in no catalogue: {missing}have its module among the tasks: "
         f"PADDOCK_TASKS={names} (for this program and the workers)."

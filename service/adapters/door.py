@@ -5,17 +5,16 @@ moment share a sync of Redis's disk, a program's own loop is never held up, and 
 need not run one.
 """
 
+import asyncio
 import atexit
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, asynccontextmanager, contextmanager
-from functools import cached_property, partial
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, TypeVar
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from jobs.catalogue import Catalogue
 from service.broker.broker import Broker
@@ -33,8 +32,7 @@ class Door:
         """Settings and tasks are those of PADDOCK_* where they are not given."""
         self._given = (settings, catalogue)
         self._lock = threading.Lock()
-        self._stack = ExitStack()
-        self._opened: tuple[BlockingPortal, Broker] | None = None
+        self._opened: _Opened | None = None
         _doors.add(self)
 
     @cached_property
@@ -50,47 +48,72 @@ class Door:
         """
         return self._given[1] or Catalogue.load(self.settings.tasks)
 
-    def begin(self, operation: Callable[..., Awaitable[T]], *args: Any) -> "Future[T]":
+    def begin(self, operation: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> "Future[T]":
         """Start `operation(broker, *args)` in the door's loop; the future is what comes of it."""
-        portal, broker = self._opened or self._open()
-        return portal.start_task_soon(partial(operation, broker, *args))
+        opened = self._opened or self._open()
+        return opened.begin(operation(opened.broker, *args))
 
     def close(self) -> None:
         """Close its connections. What was submitted is kept, and the next use opens it anew."""
         with self._lock:
-            self._opened = None
-            self._stack.close()
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
 
-    def _open(self) -> tuple[BlockingPortal, Broker]:
-        opening = _open_broker(self.settings, self.catalogue)  # loading tasks may come here again
+    def _open(self) -> "_Opened":
+        broker = Broker.open(self.settings, self.catalogue)  # loading tasks may lead here again
         with self._lock:
             if self._opened is None:
-                portal = self._stack.enter_context(start_blocking_portal(name="paddock"))
-                broker = self._stack.enter_context(portal.wrap_async_context_manager(opening))
-                self._opened = (portal, broker)
+                self._opened = _Opened(broker)
             return self._opened
 
-    def _stand_closed(self) -> None:
-        """As at first; after a fork, where the thread is the parent's, and so are connections."""
-        self._lock, self._stack, self._opened = threading.Lock(), ExitStack(), None
+    def _forget(self) -> None:
+        """After a fork: the loop's thread is the parent's alone, and so are its connections.
+
+        What is left of them here must not be cleaned up either: that would reach into the parent's.
+        """
+        _left_by_forks.append(self._opened)
+        self._lock, self._opened = threading.Lock(), None
 
 
-@asynccontextmanager
-async def _open_broker(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Broker]:
-    broker = Broker.open(settings, catalogue)
-    try:
-        yield broker
-    finally:
-        await broker.aclose()
+class _Opened:
+    """A broker, and the loop in whose thread it lives."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="paddock-door", daemon=True
+        )
+        self._thread.start()
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def close(self) -> None:
+        self.begin(self._wind_up()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _wind_up(self) -> None:
+        """Whoever still waits is told that it is canceled."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self.broker.aclose()
+        await self._loop.shutdown_default_executor()
 
 
 _doors: "weakref.WeakSet[Door]" = weakref.WeakSet()
+_left_by_forks: list[_Opened | None] = []
 _standing: list[Door] = []  # the program's own, and any that stands in for it
 
 
 def _after_fork() -> None:
     for door in _doors:
-        door._stand_closed()
+        door._forget()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -8,7 +8,7 @@
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from jobs import Task
@@ -76,7 +76,7 @@ class Job(_Handle[R]):
         """Queue it again, once failed. Raises `StatusConflict`."""
         await self._do(operations.retry)
 
-    async def _do(self, operation: Callable[..., Awaitable[T]], *args: Any) -> T:
+    async def _do(self, operation: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         return await asyncio.wrap_future(self._door.begin(operation, self.id, *args))
 
 
@@ -104,7 +104,7 @@ class BlockingJob(_Handle[R]):
         """As `Job.retry`."""
         self._do(operations.retry)
 
-    def _do(self, operation: Callable[..., Awaitable[T]], *args: Any) -> T:
+    def _do(self, operation: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         return self._door.begin(operation, self.id, *args).result()
 
 

@@ -15,6 +15,7 @@ FORBIDDEN = {
     "jobs": ["service", "worker", "fastapi", "starlette"],
     "service/broker": ["service.api", "service.execution", "service.cli", "worker", "fastapi"],
     "service/execution": ["service.api", "service.broker", "service.cli", "worker", "fastapi"],
+    "service/adapters": ["service.api", "service.execution", "service.cli", "worker"],
     "service/api": ["service.execution", "service.cli", "worker", "redis_sentinel_url"],
     "service/settings.py": ["service.api", "service.broker", "service.execution", "rq", "redis"],
     "service/errors.py": ["service.settings", "service.api", "service.broker", "fastapi", "rq"],
