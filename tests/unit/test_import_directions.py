@@ -27,6 +27,12 @@ FORBIDDEN = {
     "service/waiting.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/webhooks": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/schedule_store.py": ["service.api", "service.broker", "service.execution", "rq"],
+    # Runs where nothing of the service is installed.
+    "service/client": [
+        *("service.api", "service.broker", "service.execution", "service.cli", "service.errors"),
+        *("service.settings", "service.submission", "service.batch_store", "service.waiting"),
+        *("jobs", "worker", "fastapi", "starlette", "pydantic", "redis", "rq", "uvicorn"),
+    ],
     "service/supervisor.py": ["service.api", "service.broker", "rq", "redis", "fastapi"],
     "worker.py": ["service.api", "service.cli", "fastapi", "starlette"],
 }

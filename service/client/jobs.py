@@ -1,0 +1,112 @@
+"""What the service tells of jobs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from service.client.errors import ClientError
+
+#: Statuses in which a job stays unless somebody acts.
+ENDED = frozenset({"finished", "failed", "canceled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a job failed."""
+
+    type: str  #: the exception's name
+    message: str
+    traceback: str  #: as Python prints it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job, as it was when the service was asked. Times are in UTC."""
+
+    id: str
+    task: str
+    status: str  #: queued, scheduled, waiting, running, finished, failed or canceled
+    queue: str
+    parameters: dict[str, Any] | None = None  #: what the task is called with
+    result: Any = None  #: what the task returned, once finished
+    error: Failure | None = None  #: why it failed
+    enqueued_at: datetime | None = None
+    scheduled_for: datetime | None = None  #: when it is to be queued (again)
+    started_at: datetime | None = None  #: of its latest execution
+    ended_at: datetime | None = None
+    attempts: int = 0  #: executions begun
+    retries_left: int = 0
+    worker: str | None = None  #: the worker that runs it, or ran it last
+    depends_on: tuple[str, ...] = ()  #: ids of the jobs that it is run after
+    waiting_for: Literal["dependencies", "concurrency"] | None = None
+    batch: str | None = None  #: the id of the batch that it came with
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is finished, failed or canceled."""
+        return self.status in ENDED
+
+
+class JobFailed(ClientError):
+    """The job whose result was asked for failed: `job`, and why: `type`, `message`, `traceback`."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        why = job.error or Failure(type="unknown", message="no reason is known", traceback="")
+        self.job = job
+        self.type, self.message, self.traceback = why.type, why.message, why.traceback
+
+    def __str__(self) -> str:
+        return f"{self.job.task} {self.job.id} failed with {self.type}: {self.message}"
+
+
+class JobCanceled(ClientError):
+    """The job whose result was asked for was canceled: `job`."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.job = job
+
+    def __str__(self) -> str:
+        return f"{self.job.task} {self.job.id} was canceled"
+
+
+def outcome(job: Job) -> Any:
+    """The result of a job that has ended. Raises `JobFailed` and `JobCanceled`."""
+    if job.status == "failed":
+        raise JobFailed(job)
+    if job.status == "canceled":
+        raise JobCanceled(job)
+    return job.result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPage:
+    """Some of the jobs that were asked for, newest first, and how to ask for those after them."""
+
+    jobs: tuple[Job, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A change of a job that was seen: of its `status`, or of how often it was begun."""
+
+    kind: Literal["status"]
+    job: Job  #: as it was then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One execution of a job that has ended."""
+
+    id: str
+    worker: str
+    host: str | None = None  #: unknown where the worker was lost
+    started_at: datetime | None = None
+    ended_at: datetime
+    outcome: str  #: returned, raised, canceled, put back, died or lost
+    reason: str
+    wall_seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_rss: int | None = None  #: most memory it held, in bytes
