@@ -82,10 +82,10 @@ class Caller:
         Raises `RequestFailed` and `AnswerUnreadable`, and `WaitTimeout` where it was for the
         deadline that a request was not tried again.
         """
-        left = deadline.left()
+        exchange = self._exchange(request, deadline.left())
         try:
-            return json_in((await self._exchange(request, left).answer()).content)
+            return json_in((await exchange.answer()).content)
         except RequestFailed as failure:
-            if failure.is_passing and left < self._retries.total:
+            if failure.is_passing and (failure.retry_after or 0.0) >= deadline.left():
                 raise WaitTimeout(f"no answer within {deadline.seconds} s: {failure}") from failure
             raise
