@@ -120,13 +120,13 @@ class Result:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         hints = typing.get_type_hints(function, include_extras=True)
-        self._adapter: TypeAdapter[Any] = _adapter(hints.get("return", Any), "its result")
-        self.schema: JSONObject = self._adapter.json_schema(mode="serialization")
+        self.adapter: TypeAdapter[Any] = _adapter(hints.get("return", Any), "its result")
+        self.schema: JSONObject = self.adapter.json_schema(mode="serialization")
 
     def dump(self, value: Any) -> Any:
         """Raises `ResultNotJSON`, which is not retried: running it again would return the same."""
         try:
-            dumped = self._adapter.dump_python(value, mode="json", by_alias=True, warnings=False)
+            dumped = self.adapter.dump_python(value, mode="json", by_alias=True, warnings=False)
             to_json(dumped)  # finds what no text can hold, such as half of a surrogate pair
             return dumped
         except PydanticSerializationError as error:
@@ -140,7 +140,7 @@ class Result:
         As it is where that can't be built from it: not every type reads what it writes.
         """
         try:
-            return self._adapter.validate_json(to_json(data))
+            return self.adapter.validate_json(to_json(data))
         except ValidationError:
             return data
 

@@ -22,7 +22,7 @@ from service.api.batch_schemas import (
 from service.api.dependencies import BatchId, BrokerDep, SettingsDep
 from service.api.idempotency import DESCRIBED_KEY, batch_once
 from service.api.options import RunOptions, expiry_of, moment_of
-from service.api.tasks import parameter_schemas
+from service.api.task_schemas import parameter_schemas
 from service.batch_store import job_id_in
 from service.broker.batches import BatchRow
 from service.broker.enqueuer import Submission

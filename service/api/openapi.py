@@ -10,7 +10,7 @@ from jobs.catalogue import Catalogue
 from service.api.batch_schemas import BatchRowView
 from service.api.health import OPEN_PATHS
 from service.api.schemas import ProblemView
-from service.api.tasks import parameter_schemas
+from service.api.task_schemas import job_schemas, parameter_schemas
 
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -31,6 +31,7 @@ def _document(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
     _bodies, schemas = parameter_schemas(catalogue)
+    schemas |= job_schemas(catalogue)[1]
     for view in (ProblemView, BatchRowView):  # those that no response_model names
         schema = view.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {}) | {view.__name__: schema}

@@ -170,6 +170,16 @@ class LiveView(BaseModel):
     status: str = Field(examples=["live"])
 
 
+class FaultView(BaseModel):
+    """One thing that does not validate."""
+
+    model_config = ConfigDict(extra="allow")
+
+    where: str = Field(alias="in", examples=["body", "query"])
+    field: str = Field(examples=["n"])
+    message: str
+
+
 class ProblemView(BaseModel):
     """An RFC 9457 problem document."""
 
@@ -179,3 +189,6 @@ class ProblemView(BaseModel):
     title: str
     status: int
     detail: str = Field(description="What is wrong, and what to do.")
+    errors: list[FaultView] = Field(
+        default_factory=list, description="Of what does not validate: all that fails."
+    )

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter
 from redis.exceptions import RedisError
 
 from jobs import Task
@@ -24,7 +23,8 @@ from service.api.options import (
     read_options,
 )
 from service.api.parameters import FORM, JSON, read_parameters
-from service.api.schemas import JobView, RetryView, TaskView
+from service.api.schemas import RetryView, TaskView
+from service.api.task_schemas import job_schemas, parameter_schemas
 from service.broker.broker import Broker
 from service.broker.chaining import check_chaining, listed_ids
 from service.broker.enqueuer import Submission
@@ -37,8 +37,6 @@ from service.errors import (
 )
 
 Responses = dict[int | str, dict[str, Any]]  # as FastAPI documents them
-
-_PREFIX = "tasks."  # of the names of tasks' models in OpenAPI
 
 
 STANDS_FOR = {
@@ -65,8 +63,9 @@ def add_submit_routes(router: APIRouter, catalogue: Catalogue, responses: Respon
     A router that is included is searched twice for each request; these are the busiest routes.
     """
     bodies, _definitions = parameter_schemas(catalogue)
+    jobs, _definitions = job_schemas(catalogue)
     for task in catalogue:
-        _add_submit_route(router, task, bodies[task.name], responses)
+        _add_submit_route(router, task, bodies[task.name], jobs[task.name], responses)
 
 
 def task_routes(catalogue: Catalogue) -> APIRouter:
@@ -94,25 +93,14 @@ def task_routes(catalogue: Catalogue) -> APIRouter:
     return router
 
 
-def parameter_schemas(catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, Any]]:
-    """OpenAPI's schema of each task's body, and the component schemas that those refer to.
-
-    All at once, since it takes them all to tell models of the same name apart. The prefix tells
-    them from the service's own.
-    """
-    inputs = [(task.name, "validation", task.parameters.adapter) for task in catalogue]
-    by_task, definitions = TypeAdapter.json_schemas(
-        inputs,  # type: ignore[arg-type]  # the mode is a literal, which the list forgets
-        ref_template=f"#/components/schemas/{_PREFIX}{{model}}",
-    )
-    bodies = {name: schema for (name, _mode), schema in by_task.items()}
-    components = {f"{_PREFIX}{name}": it for name, it in definitions.get("$defs", {}).items()}
-    return bodies, components
-
-
 def _add_submit_route(
-    router: APIRouter, task: Task[..., Any], body: dict[str, Any], responses: Responses
+    router: APIRouter,
+    task: Task[..., Any],
+    body: dict[str, Any],
+    job: dict[str, Any],
+    responses: Responses,
 ) -> None:
+    answered = {JSON: {"schema": job}}
     router.add_api_route(
         f"/tasks/{task.name}",
         _submit_to(task),
@@ -124,12 +112,11 @@ def _add_submit_route(
         operation_id=f"submit_{task.name}",
         summary=task.description.partition("\n")[0] or task.name,
         description=task.description,
-        response_model=JobView,
         responses={
             **responses,
-            202: {"headers": LOCATION},
+            202: {"headers": LOCATION, "content": answered},
             200: {
-                "model": JobView,
+                "content": answered,
                 "headers": LOCATION | STANDS_FOR,
                 "description": "It ended within `wait` seconds; or a job stands for it already: "
                 "`Idempotency-Replayed` or `Paddock-Duplicate` says so.",

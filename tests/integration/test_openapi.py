@@ -65,6 +65,26 @@ def test_each_task_has_a_route_with_a_schema_of_its_own_for_both_kinds_of_body()
     assert len(posts) == 2 * len(CATALOGUE) + 1  # with the batches, and GET /tasks/{task}
 
 
+def test_each_task_answers_with_jobs_whose_result_is_what_it_returns() -> None:
+    for task in CATALOGUE:
+        answers = DOCUMENT["paths"][f"/tasks/{task.name}"]["post"]["responses"]
+        schema = answers["202"]["content"]["application/json"]["schema"]
+        assert answers["200"]["content"]["application/json"]["schema"] == schema
+        if not task.result.schema:
+            assert schema == {"$ref": "#/components/schemas/JobView"}
+            continue
+        whole, part = schema["allOf"]
+        assert whole == {"$ref": "#/components/schemas/JobView"}
+        returned, until_then = part["properties"]["result"]["anyOf"]
+        assert until_then == {"type": "null"}
+        if "$ref" in returned:
+            returned = resolve(returned)
+        assert returned["type"] == task.result.schema["type"]
+    returned = DOCUMENT["paths"]["/tasks/heavy_cpu_task"]["post"]["responses"]["202"]
+    part = returned["content"]["application/json"]["schema"]["allOf"][1]
+    assert part["properties"]["result"]["anyOf"][0] == {"type": "integer"}
+
+
 def test_each_task_has_a_route_for_batches_of_its_own_parameters() -> None:
     for task in CATALOGUE:
         operation = DOCUMENT["paths"][f"/tasks/{task.name}/batch"]["post"]
