@@ -13,9 +13,9 @@ from service.client.retries import DEFAULT_RETRIES, Retries
 
 
 class AsyncClient(JobCalls, BatchCalls, OverviewCalls):
-    """Paddock's API at `base_url`, in asyncio or trio. Its methods are those of `Client`.
+    """Paddock's API at `base_url`. Arguments, methods and errors are those of `Client`.
 
-    `async with` it, or `aclose` it at the end. Arguments as those of `Client`.
+    `async with` it, or `aclose` it at the end.
     """
 
     def __init__(

@@ -31,8 +31,8 @@ class BatchCalls(Caller):
 
         They are sent as a stream, so that it takes no memory how many they are. A list, or a
         function that returns the sets anew each time, is sent again like any request. An iterator
-        can be read only once: what fails after that was begun is raised, and nothing was accepted
-        unless the error says otherwise.
+        can be read only once: a failure after that was begun is raised, and the same sets under its
+        `idempotency_key` are accepted once at most. An `AsyncClient` takes async ones, too.
 
         Raises what `submit` does, and `BatchTooLarge`.
         """

@@ -52,7 +52,7 @@ class Exchange:
         with reaching():
             async with aclosing(self._port.pieces(self._request)) as pieces:
                 async for piece in pieces:
-                    # Not `splitlines`, which also splits at what may stand within a JSON text.
+                    # httpx's own lines end at U+2028, too, which may stand within a JSON text.
                     *lines, held = (held + piece).split(b"\n")
                     for line in lines:
                         yield line

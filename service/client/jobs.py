@@ -29,9 +29,10 @@ class Job:
     queue: str
     parameters: dict[str, Any] | None = None  #: what the task is called with
     result: Any = None  #: what the task returned, once finished
-    error: Failure | None = None  #: why it failed
+    error: Failure | None = None  #: why it failed, or was canceled by itself
     enqueued_at: datetime | None = None
     scheduled_for: datetime | None = None  #: when it is to be queued (again)
+    expires_at: datetime | None = None  #: when it is canceled unless it was started
     started_at: datetime | None = None  #: of its latest execution
     ended_at: datetime | None = None
     attempts: int = 0  #: executions begun
@@ -68,7 +69,8 @@ class JobCanceled(ClientError):
         self.job = job
 
     def __str__(self) -> str:
-        return f"{self.job.task} {self.job.id} was canceled"
+        why = f": {self.job.error.message}" if self.job.error else ""
+        return f"{self.job.task} {self.job.id} was canceled{why}"
 
 
 def outcome(job: Job) -> Any:

@@ -88,7 +88,7 @@ def marked(direct: Client, mark: str) -> list[str]:
         [Answer(429, body=FULL), Answer(503, body=AWAY)],
         [Lose(), HangUp(), Answer(503, body=AWAY), Lose()],
     ],
-    ids=str,
+    ids=["hung up", "lost", "cut", "a proxy's answers", "the service's answers", "all of them"],
 )
 def test_a_submission_that_meets_faults_becomes_one_job(
     paddock: Client, proxy: FaultyProxy, direct: Client, mark: str, faults: list[Any]

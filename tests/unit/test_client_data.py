@@ -1,5 +1,6 @@
 """What the client makes of Python values, of answers, and of problems."""
 
+import inspect
 import json
 import pickle
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +23,9 @@ from service.api.options import SubmitOptions as ServedOptions
 from service.broker.status import Status
 from service.client import (
     AnswerUnreadable,
+    AsyncClient,
     BatchOptions,
+    Client,
     Execution,
     Job,
     JobFailed,
@@ -168,7 +171,7 @@ def test_what_is_no_job_is_told_of(document: Any) -> None:
 )
 def test_the_client_reads_each_field_that_the_service_writes(ours: str, theirs: Any) -> None:
     known = {field.name for field in fields(getattr(service.client, ours))}
-    assert known == set(theirs.model_fields)
+    assert known >= set(theirs.model_fields)
 
 
 def test_a_job_has_ended_where_the_service_says_so() -> None:
@@ -257,3 +260,30 @@ def test_an_iterator_can_be_sent_until_it_is_begun() -> None:
     assert Lines(waited_for()).can_be_sent
     with pytest.raises(TypeError, match="AsyncClient"):
         list(Lines(waited_for()).pieces())
+
+
+# Both clients
+
+
+def _calls(of: type[Any]) -> dict[str, Any]:
+    return {
+        name: call
+        for name, call in inspect.getmembers(of, inspect.isfunction)
+        if not name.startswith("_") and name not in ("close", "aclose")
+    }
+
+
+def test_both_clients_have_the_same_calls_and_say_the_same_of_them() -> None:
+    plain, awaited = _calls(Client), _calls(AsyncClient)
+    assert set(plain) == set(awaited) >= {"submit", "result", "events", "batch", "tasks"}
+    for name, call in plain.items():
+        assert inspect.getdoc(call) == inspect.getdoc(awaited[name]) is not None
+        ours, theirs = inspect.signature(call), inspect.signature(awaited[name])
+        assert [str(each).partition(":")[0] for each in ours.parameters.values()] == [
+            str(each).partition(":")[0] for each in theirs.parameters.values()
+        ]
+
+
+def test_all_that_is_public_is_there_and_says_what_it_is() -> None:
+    for name in service.client.__all__:
+        assert getattr(service.client, name).__doc__
