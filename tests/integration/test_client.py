@@ -94,6 +94,9 @@ def test_options_are_no_parameters(paddock: Client) -> None:
         assert job.scheduled_for is not None
         assert abs(job.scheduled_for - moment) < timedelta(seconds=PATIENCE)
         paddock.delete(job)
+    job = paddock.submit("echo", expires_in=LATER)
+    assert job.expires_at is not None
+    assert abs(job.expires_at - moment) < timedelta(seconds=PATIENCE)
 
 
 def test_a_submission_may_wait_for_its_result(paddock: Client) -> None:
@@ -108,6 +111,9 @@ def test_a_job_may_be_run_after_others(paddock: Client) -> None:
     assert second.depends_on == (first.id,)
     assert third.depends_on == (first.id, second.id)
     assert (third.status, third.waiting_for) == ("waiting", "dependencies")
+    halves = [paddock.submit("double", {"n": n}) for n in (1, 2)]
+    together = paddock.submit("echo", depends_on=halves, results_as="value")
+    assert paddock.result(together, PATIENCE) == [2, 4]
     paddock.cancel(first)
     assert paddock.submit("echo", depends_on=[]).depends_on == ()
     with pytest.raises(JobFailed):
