@@ -24,7 +24,9 @@ def _by_mypy(sample: Path) -> dict[int, str]:
 
 
 def _by_pyright(sample: Path) -> dict[int, str]:
-    report = json.loads(_run("pyright", "--outputjson", "--pythonpath", sys.executable, str(sample)))
+    report = json.loads(
+        _run("pyright", "--outputjson", "--pythonpath", sys.executable, str(sample))
+    )
     assert report["summary"]["filesAnalyzed"] == 1
     return {
         it["range"]["start"]["line"] + 1: it["message"]
