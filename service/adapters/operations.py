@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from redis.exceptions import RedisError
 
+from service.batch_store import job_id_in
 from service.broker.broker import Broker
 from service.broker.enqueuer import new_job_id
 from service.broker.records import JobRecord
@@ -12,6 +13,7 @@ from service.broker.status import FINAL, Status
 from service.errors import AlreadySubmitted, JobGone, JobNotFound
 from service.submission import Submission
 
+READ_AT_ONCE = 200  # jobs in one round trip
 PAUSE = 0.5  # seconds between looks for a Redis that is away
 
 
@@ -50,6 +52,21 @@ async def submit_all(
 async def look(broker: Broker, job_id: str) -> JobRecord:
     """The job as it is now. Raises `JobNotFound`, and `redis.RedisError` where Redis is away."""
     return await asyncio.to_thread(broker.job, job_id)
+
+
+async def find_all(broker: Broker, job_ids: Sequence[str]) -> list[JobRecord | None]:
+    """These jobs as they are now, None for one that there is not. Raises `redis.RedisError`."""
+    found: list[JobRecord | None] = []
+    for start in range(0, len(job_ids), READ_AT_ONCE):
+        some = job_ids[start : start + READ_AT_ONCE]
+        found += await asyncio.to_thread(broker.reader.read, some)
+    return found
+
+
+async def jobs_of_batch(broker: Broker, batch_id: str) -> list[str]:
+    """The ids of its jobs, in its order. Raises `BatchNotFound`, and `redis.RedisError`."""
+    fields = await asyncio.to_thread(broker.batches.fields, batch_id)
+    return [job_id_in(batch_id, number) for number in range(int(fields["total"]))]
 
 
 async def await_status(
