@@ -1,7 +1,7 @@
 """The words a job's author needs: `from jobs import job, Retry`.
 
 Every other module of this package is either part of that vocabulary (policy, parameters,
-declaration, catalogue) or a task of its own, to run and to copy.
+declaration, calling, catalogue) or a task of its own, to run and to copy.
 """
 
 from jobs.declaration import Task, job

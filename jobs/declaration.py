@@ -5,11 +5,12 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
+from jobs.calling import Calling
 from jobs.concurrency import check_key, limit_key
 from jobs.errors import DeclarationError
 from jobs.parameters import JSONObject, Parameters, Result
@@ -38,7 +39,7 @@ class ParametersRefused(PermanentFailure):
     """The job's parameters no longer fit the task, as after a deploy that changed its signature."""
 
 
-class Task(Generic[P, R_co]):
+class Task(Calling[P, R_co]):
     """A function in the catalogue. Calling it is calling the function."""
 
     def __init__(self, function: Callable[P, R_co], name: str | None, policy: Policy) -> None:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
-from service.adapters.result import AsyncResult
 
 from examples.journal import fail_the_first_time, note
 from jobs import Retry, job
+from service.adapters.result import AsyncResult
 from service.errors import JobNotFound
 
 app = FastAPI()
