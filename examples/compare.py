@@ -15,7 +15,7 @@ from examples.client import EXAMPLES, Accepted, Example, calling, pings
 from examples.stacks import Stack, eventually
 
 CALLS = 20  # submitted one after the other
-QUIET = 8.0  # seconds without a new line in the journal, after which nothing more will come
+QUIET = 20.0  # seconds without a new line in the journal: what will come has come by then
 SIDES = ("before", "after")
 TITLES = {
     ("background_tasks", "before"): "`BackgroundTasks`",

@@ -15,6 +15,7 @@ from service.submission import Submission
 
 READ_AT_ONCE = 200  # jobs in one round trip
 PAUSE = 0.5  # seconds between looks for a Redis that is away
+AT_ONCE = 500  # submissions on their way: of more, the last would wait longer than one is tried for
 
 
 async def submit(broker: Broker, submission: Submission, job_id: str | None = None) -> JobRecord:
@@ -40,7 +41,13 @@ async def submit_all(
     Waits for all, then raises the first error that came of one: the others are accepted.
     """
     ids = job_ids or [new_job_id() for _ in submissions]
-    each = [submit(broker, *pair) for pair in zip(submissions, ids, strict=True)]
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def in_its_turn(submission: Submission, job_id: str) -> JobRecord:
+        async with places:
+            return await submit(broker, submission, job_id)
+
+    each = [in_its_turn(*pair) for pair in zip(submissions, ids, strict=True)]
     done = await asyncio.gather(*each, return_exceptions=True)
     records = [record for record in done if not isinstance(record, BaseException)]
     for error in done:

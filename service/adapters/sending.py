@@ -17,7 +17,6 @@ from service.submission import Submission
 
 T = TypeVar("T")
 
-AT_ONCE = 500  # submissions on their way: of more, the last would wait longer than one is tried for
 SHOWN = 10  # ids in the note on what was accepted
 
 
@@ -30,7 +29,7 @@ async def send(broker: Broker, plan: Plan) -> None:
     Raises what `Enqueuer.submit` does, and `redis.RedisError`.
     """
     accepted: list[str] = []
-    places = asyncio.Semaphore(AT_ONCE)
+    places = asyncio.Semaphore(operations.AT_ONCE)
     for together in plan.rounds():
         sent = await asyncio.gather(
             *(_send(broker, each, places) for each in together), return_exceptions=True
