@@ -98,3 +98,15 @@ def hold(path: str, mark: str = "x") -> str:
 def try_again_later() -> None:
     """Fail, and be tried again when all have left."""
     raise ConnectionError("not now")
+
+
+@job(isolation="shared")
+def zero() -> int:
+    """As `int`."""
+    return 0
+
+
+@job(isolation="shared")
+def magnitude(value: int) -> int:
+    """As `abs`."""
+    return abs(value)
