@@ -627,7 +627,8 @@ def test_a_forked_process_uses_it_anew_and_leaves_the_parents_futures(
     )
     start_worker()
     out, err = program.communicate(timeout=PATIENCE)
-    assert (program.returncode, out, err) == (0, "told in True\nchild 0\n", "")
+    assert (program.returncode, out) == (0, "told in True\nchild 0\n")
+    assert "Traceback" not in err  # that forking with threads is risky, Python says from 3.12 on
 
 
 def test_threads_and_executors_share_a_door(door: Door, start_worker: Start) -> None:

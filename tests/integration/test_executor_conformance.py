@@ -1,7 +1,7 @@
 """CPython's own tests of Executors, run against JobExecutor over real workers.
 
 They are imported from the test suite of the Python that runs this, or of the same version of
-Debian's (its package libpython3-testsuite). They submit builtins and small functions of theirs,
+Debian's (libpython3.11-testsuite, say). They submit builtins and small functions of theirs,
 which stand in no catalogue; for each of these a declared task is submitted that does the same.
 """
 
@@ -43,8 +43,9 @@ class Misfit(NamedTuple):
 PRIVATE = "it looks into private attributes of ProcessPoolExecutor"
 POOLS_OWN = "it makes, or sets up, a ProcessPoolExecutor itself"
 PROGRAM = (
-    "its program imports the executor from concurrent.futures; "
-    "test_a_program_may_end_before_its_jobs and its neighbour hold what is meant"
+    "its program imports the executor from concurrent.futures; what is meant is held by "
+    "test_a_program_may_end_before_its_jobs and "
+    "test_a_thread_gets_its_result_after_the_main_thread_is_done"
 )
 
 # Every one is run all the same, and has to fail: one that has come to pass is to be taken out.
@@ -138,11 +139,11 @@ def _modules(folder: Path) -> list[Any]:
     assert spec is not None and spec.loader is not None
     package = sys.modules["test"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
-    parts = [""] if VERSION < (3, 12) else [".test_process_pool", ".test_shutdown", ".test_wait"]
-    parts += [] if VERSION < (3, 12) else [".test_as_completed", ".util"]
+    parts = ["test_process_pool", "test_shutdown", "test_wait", "test_as_completed", "util"]
+    names = [NAME] if VERSION < (3, 12) else [f"{NAME}.{part}" for part in parts]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return [importlib.import_module(NAME + part) for part in parts]
+        return [importlib.import_module(name) for name in names]
 
 
 def _cases(folder: Path) -> Iterator[tuple[str, type]]:
