@@ -110,3 +110,9 @@ def zero() -> int:
 def magnitude(value: int) -> int:
     """As `abs`."""
     return abs(value)
+
+
+@job(isolation="shared")
+def spell_out(text: str) -> int:
+    """Take a long text."""
+    return len(text)

@@ -10,15 +10,15 @@ import functools
 import itertools
 import os
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, wait
-from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar, overload
+from weakref import WeakSet, WeakValueDictionary
 
-from redis.exceptions import RedisError
+from pydantic_core import to_json
 
+from jobs import Task
 from service.adapters import operations
 from service.adapters.calls import call
 from service.adapters.door import Door, interpreter_ends, the_door
@@ -28,6 +28,7 @@ from service.adapters.gate import Gate
 from service.broker.broker import Broker
 from service.broker.intake import Options
 from service.broker.records import JobRecord
+from service.broker.status import Status
 from service.submission import Submission
 
 P = ParamSpec("P")
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 Call = tuple[Sequence[Any], Mapping[str, Any]]  # what a task is called with
 
-AT_ONCE = 500  # jobs that are sent together: each has to be on the disk within two seconds
+AT_ONCE, BYTES_AT_ONCE = 250, 4 * 1024**2  # sent together: each has to be kept within two seconds
 
 
 class JobExecutor(Executor):
@@ -51,6 +52,7 @@ class JobExecutor(Executor):
         self._door, self._options = door or the_door(), options or Options()
         self._gate = Gate()
         self._submitted, self._found = Follower(self._door), Follower(self._door)
+        self._by_id: WeakValueDictionary[str, JobFuture[Any]] = WeakValueDictionary()
         _executors.add(self)
 
     @overload
@@ -103,9 +105,13 @@ class JobExecutor(Executor):
     def future(self, job_id: str) -> JobFuture[Any]:
         """That of a job which was submitted before, here or elsewhere; it may have ended.
 
-        `shutdown` neither waits for it nor cancels it. Raises `JobNotFound`, and
-        `redis.RedisError` where Redis is away.
+        The same one for as long as it is waited for, so that asking often costs little. Of jobs
+        that were submitted elsewhere, `shutdown` neither waits for any nor cancels it. Raises
+        `JobNotFound`, and `redis.RedisError` where Redis is away.
         """
+        known = self._by_id.get(job_id)
+        if known is not None and not known.done():
+            return known
         future, record = self._door.begin(self._find, job_id).result()
         if record.status.is_final:
             future.settle(record)
@@ -128,11 +134,8 @@ class JobExecutor(Executor):
     def _submit_all(self, fn: Callable[..., Any], calls: Iterable[Call]) -> list[JobFuture[Any]]:
         with self._gate.passed():
             submissions = [self._call(fn, args, kwargs) for args, kwargs in calls]
-            futures: list[JobFuture[Any]] = []
-            for start in range(0, len(submissions), AT_ONCE):
-                part = submissions[start : start + AT_ONCE]
-                futures += self._door.begin(self._send, part).result()
-            return futures
+            sent = (self._door.begin(self._send, part).result() for part in _parts(submissions))
+            return list(itertools.chain.from_iterable(sent))
 
     def _call(
         self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -147,7 +150,7 @@ class JobExecutor(Executor):
     ) -> list[JobFuture[Any]]:
         records = await operations.submit_all(broker, submissions)
         futures = [
-            JobFuture[Any](record.id, submission.task, self._door)
+            self._future_of(record, submission.task)
             for record, submission in zip(records, submissions, strict=True)
         ]
         for future in futures:
@@ -156,10 +159,16 @@ class JobExecutor(Executor):
 
     async def _find(self, broker: Broker, job_id: str) -> tuple[JobFuture[Any], JobRecord]:
         record = await operations.look(broker, job_id)
-        future = JobFuture[Any](job_id, broker.catalogue.named(record.task), self._door)
+        future = self._future_of(record, broker.catalogue.named(record.task))
         if not record.status.is_final:
             self._found.follow(broker, future)
         return future, record
+
+    def _future_of(self, record: JobRecord, task: Task[..., Any] | None) -> JobFuture[Any]:
+        future = JobFuture[Any](record.id, task, self._door)
+        future.is_at_work = record.status is Status.RUNNING
+        self._by_id[record.id] = future
+        return future
 
     def _results(
         self,
@@ -170,18 +179,32 @@ class JobExecutor(Executor):
     ) -> Iterator[T]:
         try:
             while futures:
-                if following := list(itertools.islice(calls, 1)):
-                    futures.extend(self._submit_all(fn, following))
+                if more := list(itertools.islice(calls, 1)):
+                    futures.extend(self._submit_all(fn, more))
                 yield _result(futures, until)
         finally:
-            # Where they can't be canceled they run; and what was raised tells more.
-            with suppress(RedisError):
-                withdraw([] if interpreter_ends() else futures)
+            # Also where an iterator is dropped, in whichever thread: so this must not wait.
+            withdraw([] if interpreter_ends() else futures, wait=False)
 
     def _stand_forked(self) -> None:
         self._gate.stand_forked()
+        self._by_id = WeakValueDictionary()
         for follower in (self._submitted, self._found):
             follower.detach_copies("it is of the process that this one was forked from")
+
+
+def _parts(submissions: Iterable[Submission]) -> Iterator[list[Submission]]:
+    part: list[Submission] = []
+    size = 0
+    for submission in submissions:
+        bytes_more = len(to_json(submission.parameters))
+        if part and (len(part) == AT_ONCE or size + bytes_more > BYTES_AT_ONCE):
+            yield part
+            part, size = [], 0
+        part.append(submission)
+        size += bytes_more
+    if part:
+        yield part
 
 
 def _result(futures: "deque[JobFuture[T]]", until: float | None) -> T:
@@ -193,7 +216,7 @@ def _result(futures: "deque[JobFuture[T]]", until: float | None) -> T:
 
 _await_all = wait  # within `shutdown` that is the name of a parameter, as in the standard library
 
-_executors: "weakref.WeakSet[JobExecutor]" = weakref.WeakSet()
+_executors: WeakSet["JobExecutor"] = WeakSet()
 
 
 def _after_fork() -> None:

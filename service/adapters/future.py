@@ -76,8 +76,8 @@ class JobFuture(Future[T]):
 
     def detach_copy(self, why: str) -> None:
         """The same for the copy that a forked process has; its callbacks are the parent's."""
-        if not self.done():
-            super().__init__()  # what waits for it is not here
+        if not self._told.locked():
+            super().__init__()  # what waits for it is not here, and may hold its lock for ever
             self._told = threading.Lock()
             self.detach(why)
 
@@ -106,8 +106,11 @@ class JobFuture(Future[T]):
             self._end_canceled()
 
 
-def withdraw(futures: Iterable[JobFuture[Any]]) -> None:
-    """Cancel those whose jobs no worker has, all at the same time. Raises `redis.RedisError`."""
+def withdraw(futures: Iterable[JobFuture[Any]], *, wait: bool = True) -> None:
+    """Cancel those whose jobs no worker has, all at the same time.
+
+    Raises `redis.RedisError`; without `wait` nothing, and they are told when that is seen.
+    """
     asked = [(each, each._ask_to_withdraw()) for each in futures if not each.done()]
-    for future, answer in asked:
+    for future, answer in asked if wait else ():
         future._take_answer(answer)
