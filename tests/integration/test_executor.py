@@ -5,6 +5,7 @@ import concurrent.futures
 import functools
 import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -430,7 +431,7 @@ def test_a_map_ends_when_its_time_is_over(
     executor: JobExecutor, start_worker: Start, connection: redis.Redis
 ) -> None:
     start_worker()
-    results = executor.map(rest, [0, 30, 0, 0], timeout=3)
+    results = executor.map(rest, [0, 30, 0, 0], timeout=5)
     assert next(results) is None
     with pytest.raises(TimeoutError):
         next(results)
@@ -621,6 +622,50 @@ def test_a_door_that_is_closed_tells_those_who_wait(
         future.result(0)
     start_worker()
     assert executor.future(future.job_id).result(PATIENCE) == 42
+
+
+# Moving
+
+DOCS = (ROOT / "docs/from-process-pool.md").read_text()
+BEFORE, TASK, AFTER, ASYNC = re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+ASK = """
+sys.path.insert(0, sys.argv[1])
+os.environ["PADDOCK_TASKS"] = "crunch"
+import time
+from starlette.testclient import TestClient
+from app import app
+with TestClient(app) as client:
+    assert client.get("/sums/nobody").status_code == 404
+    path = "/sums/" + client.post("/sums", params={"n": 10}).json()["id"]
+    while (found := client.get(path).json())["status"] in ("waiting", "running"):
+        time.sleep(0.05)
+    print(found["status"], found["sum"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("app", "ask"),
+    [
+        (BEFORE, ASK),
+        (AFTER, ASK),
+        (
+            ASYNC,
+            "sys.path.insert(0, sys.argv[1])\n"
+            "os.environ['PADDOCK_TASKS'] = 'crunch'\n"
+            "import asyncio, app\n"
+            "print('done', asyncio.run(app.sum_up(10)))\n",
+        ),
+    ],
+    ids=["before", "after", "async"],
+)
+def test_the_code_of_the_docs_runs(
+    app: str, ask: str, run: Run, start_worker: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(app)
+    (tmp_path / "crunch.py").write_text(TASK)
+    start_worker(PADDOCK_TASKS="crunch", PYTHONPATH=str(tmp_path))
+    out, err = run(ask, tmp_path).communicate(timeout=PATIENCE)
+    assert out == "done 285\n", err
 
 
 # Processes and threads

@@ -8,6 +8,7 @@ which stand in no catalogue; for each of these a declared task is submitted that
 import importlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -190,6 +191,12 @@ globals().update(CASES)
 def test_the_table_names_tests_that_there_are(name: str) -> None:
     tests = set(unittest.TestLoader().getTestCaseNames(CASES[name]))
     assert {test for test, misfit in MISFITS[name].items() if misfit.since <= VERSION} <= tests
+
+
+def test_the_docs_name_those_that_do_not_fit() -> None:
+    listed = (ROOT / "docs/from-process-pool.md").read_text().partition("## CPython's own")[2]
+    named = set(re.findall(r"`(test_\w+)`", listed)) - {"test_concurrent_futures"}
+    assert named == {test for misfits in MISFITS.values() for test in misfits}
 
 
 @pytest.fixture(scope="module", autouse=True)
