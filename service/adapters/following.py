@@ -13,6 +13,7 @@ from service.adapters import operations
 from service.adapters.door import Door, interpreter_ends
 from service.adapters.future import JobFuture
 from service.broker.broker import Broker
+from service.broker.records import JobRecord
 from service.broker.status import FINAL, Status
 from service.errors import JobNotFound
 
@@ -114,18 +115,30 @@ async def _await_end(broker: Broker, future: JobFuture[Any]) -> None:
 def _settle(broker: Broker, futures: list[JobFuture[Any]]) -> list[JobFuture[Any]]:
     """Read how these ended, and tell; return those whose jobs have been retried meanwhile.
 
-    Raises `RedisError`, and then none is settled. Nothing here holds on to one that is: who waits
-    for a result may want to be the only one who has it.
+    Raises `RedisError`, and is then to be called again. Nothing here holds on to a future that is
+    settled: who waits for a result may want to be the only one who has it.
     """
-    records = broker.reader.read([future.job_id for future in futures])
+    try:
+        records = broker.reader.read([future.job_id for future in futures])
+    except RedisError:
+        raise
+    except Exception as error:  # noqa: BLE001  # one that can't be read must not fail the others
+        if len(futures) > 1:
+            return [each for future in futures for each in _settle(broker, [future])]
+        futures[0].fail(error)
+        return []
     revived = []
     for record in records:
         future = futures.pop(0)
-        if record is not None and not record.status.is_final:
+        if record is None or record.status.is_final:
+            _tell(future, record)
+        else:
             revived.append(future)
-            continue
-        try:
-            future.settle(record)
-        except BaseException:  # noqa: BLE001  # a callback's SystemExit must not end the others
-            _log.exception("exception calling callback for %r", future)
     return revived
+
+
+def _tell(future: JobFuture[Any], record: JobRecord | None) -> None:
+    try:
+        future.settle(record)
+    except BaseException:  # noqa: BLE001  # a callback's SystemExit must not end the others
+        _log.exception("exception calling callback for %r", future)

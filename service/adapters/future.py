@@ -69,10 +69,14 @@ class JobFuture(Future[T]):
         else:
             self._take_outcome(record)
 
-    def detach(self, why: str) -> None:
-        """Tell all who wait that they do so in vain, though the job goes on."""
+    def fail(self, error: Exception) -> None:
+        """Tell all who wait that they do so in vain, whatever becomes of the job."""
         if self._told.acquire(blocking=False):
-            self.set_exception(FutureDetached(self.job_id, why))
+            self.set_exception(error)
+
+    def detach(self, why: str) -> None:
+        """Tell them that the job goes on, but this future does not."""
+        self.fail(FutureDetached(self.job_id, why))
 
     def detach_copy(self, why: str) -> None:
         """The same for the copy that a forked process has; its callbacks are the parent's."""

@@ -304,6 +304,24 @@ def test_a_future_whose_job_is_deleted_says_so(executor: JobExecutor, run: Run) 
     assert isinstance(future.exception(PATIENCE), JobNotFound)
 
 
+def test_a_job_that_can_not_be_read_fails_its_own_future_only(
+    executor: JobExecutor, connection: redis.Redis, start_worker: Start
+) -> None:
+    futures = [executor.submit(multiply, n, n) for n in range(3)]
+    broken = {"retries_left": "many", "status": "finished"}
+    ended = {"status": "canceled"}
+    with connection.pipeline() as pipe:  # so that they are read together
+        for future, fields in zip(futures, (ended, broken, ended)):
+            pipe.hset(f"rq:job:{future.job_id}", mapping=fields)
+        pipe.execute()
+    with pytest.raises(ValueError, match="many"):
+        futures[1].result(PATIENCE)
+    wait(futures, PATIENCE)
+    assert [future.cancelled() for future in futures] == [True, False, True]
+    start_worker()
+    assert executor.submit(multiply, 6, 7).result(PATIENCE) == 42
+
+
 # Canceling
 
 
