@@ -1,5 +1,6 @@
 """One root for all that can go wrong; what a caller can cause knows its HTTP status."""
 
+from concurrent.futures import BrokenExecutor
 from http import HTTPStatus
 from typing import Any
 
@@ -49,6 +50,17 @@ class JobNotEnded(PaddockError, TimeoutError):
 
     def __init__(self, job_id: str, seconds: float | None) -> None:
         super().__init__(f"The job {job_id} has not ended within {seconds} s; it goes on.")
+        self.job_id = job_id
+
+
+class FutureDetached(PaddockError, BrokenExecutor):
+    """A future that is told no more of its job, which goes on. The message says how to go on."""
+
+    def __init__(self, job_id: str, why: str) -> None:
+        super().__init__(
+            f"The job {job_id} goes on, but this future is told no more of it: {why}. "
+            f"executor.future({job_id!r}) finds it again."
+        )
         self.job_id = job_id
 
 

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
-from service.adapters.executor import JobExecutor
 
 from examples.journal import fail_the_first_time, note
 from jobs import Retry, job
+from service.adapters.executor import JobExecutor
 from service.errors import JobNotFound
 
 

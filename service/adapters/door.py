@@ -62,6 +62,8 @@ class Door:
 
     def _open(self) -> "_Opened":
         broker = Broker.open(self.settings, self.catalogue)  # loading tasks may lead here again
+        if interpreter_ends():
+            raise RuntimeError("cannot submit or find jobs after interpreter shutdown")
         with self._lock:
             if self._opened is None:
                 self._opened = _Opened(broker)
@@ -109,6 +111,11 @@ class _Opened:
 _doors: "weakref.WeakSet[Door]" = weakref.WeakSet()
 _left_by_forks: list[_Opened | None] = []
 _standing: list[Door] = []  # the program's own, and any that stands in for it
+
+
+def interpreter_ends() -> bool:
+    """Whether the main thread is done: whoever waits for a new thread then may do so for ever."""
+    return not threading.main_thread().is_alive()
 
 
 def _after_fork() -> None:

@@ -14,7 +14,7 @@ _TIMEOUT = "rq.timeouts.JobTimeoutException"
 
 
 class JobTraceback(Exception):
-    """Stands as the cause of an exception that was rebuilt: where in the worker it was raised."""
+    """Stands as the cause of a job's exception: where in the worker it was raised."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
@@ -39,11 +39,11 @@ def error_of(job_id: str, failure: Failure) -> Exception:
     It can where this process has loaded its type, and that says the same when it is made of the
     message. Nothing is imported for it: what stands in Redis must not decide what code is run.
     """
-    for rebuilt in _candidates(failure):
-        if _said(rebuilt) == failure.message:
-            rebuilt.__cause__ = JobTraceback(failure.traceback)
-            return rebuilt
-    return JobFailed(job_id, failure.type, failure.message, failure.traceback)
+    rebuilt = (each for each in _candidates(failure) if _said(each) == failure.message)
+    otherwise = JobFailed(job_id, failure.type, failure.message, failure.traceback)
+    error = next(rebuilt, otherwise)
+    error.__cause__ = JobTraceback(failure.traceback)
+    return error
 
 
 def _candidates(failure: Failure) -> Iterator[Exception]:
