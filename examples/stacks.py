@@ -1,5 +1,6 @@
 """The processes that an example needs, before and after: started, killed, started again."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ class Stack:
         self.example, self.side, self.folder = example, side, folder
         self.journal = folder / "journal.txt"
         self.url = ""
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         """Return once the application answers."""
@@ -40,6 +42,9 @@ class Stack:
     def kill(self) -> None:
         """SIGKILL to every process of it, until none is left."""
         eventually(lambda: not self._kill_some())
+        for process in self._processes:
+            process.wait()
+        self._processes.clear()
 
     def lines(self) -> list[str]:
         """The journal so far."""
@@ -64,7 +69,7 @@ class Stack:
             "CELERY_RESULT_BACKEND": url.replace("unix://", "redis+socket://"),
         }
         with (self.folder / "output.txt").open("ab") as output:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 cwd=ROOT,
                 env=os.environ | environment,
@@ -73,6 +78,7 @@ class Stack:
                 stderr=output,
                 start_new_session=True,
             )
+        self._processes.append(process)
 
     def _answers(self) -> bool:
         try:
@@ -84,11 +90,8 @@ class Stack:
         mark = f"EXAMPLES_JOURNAL={self.journal}".encode()
         found = [pid for pid in map(_number, Path("/proc").iterdir()) if self._is_ours(pid, mark)]
         for pid in found:
-            os.kill(pid, signal.SIGKILL)
-            try:
-                os.waitpid(pid, os.WNOHANG)  # where it is a child
-            except ChildProcessError:
-                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return bool(found)
 
     def _is_ours(self, pid: int, mark: bytes) -> bool:
