@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: up test check bench bench-submit chaos durability clean
+.PHONY: up test check bench bench-submit chaos durability docs docs-serve clean
 .DEFAULT_GOAL := up
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -40,6 +40,14 @@ bench: $(VENV)/.installed
 bench-submit: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m bench.submit $(ARGS)
+
+# The documentation, in build/site. What is amiss is an error: a page or heading that is linked and
+# not there, a page that no one would find. Nothing is loaded from another host.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+docs-serve: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The reference in the documentation: pages that are made from the code when the site is built."""
