@@ -1,70 +1,28 @@
 """The README is true: its commands print what it shows, its tables leave nothing out."""
 
-import os
 import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from service.settings import Settings
+from tests.acceptance.sessions import a_shell, sessions
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-START_PATIENCE = 60  # seconds
 
 
-def sessions() -> Iterator[tuple[str, str]]:
-    """Each command of the tour, and what the README says it prints (… stands for anything)."""
-    for block in CONSOLE.findall(README):
-        for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = session.partition("\n")
-            yield command, output.strip()
-
-
-@pytest.fixture
-def paddock() -> Iterator[tuple[Path, str]]:
-    """Paddock, up in an empty folder that has the repository's .venv; the folder and its port."""
-    with tempfile.TemporaryDirectory(prefix="paddock-") as name:
-        folder = Path(name)
-        (folder / ".venv").symlink_to(Path(sys.prefix))
-        environment = {k: v for k, v in os.environ.items() if k != "PADDOCK_DATA_DIR"}
-        up = subprocess.Popen(
-            [folder / ".venv/bin/paddock", "up", "--port", "0"],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert up.stdout is not None
-        lines = iter(up.stdout.readline, "")
-        address = next(line for line in lines if line.startswith("  API"))
-        try:
-            yield folder, re.search(r":(\d+)", address)[1]  # type: ignore[index]
-        finally:
-            up.terminate()
-            up.wait(START_PATIENCE)
-            up.stdout.close()
-
-
-def test_the_tour_prints_what_the_readme_shows(paddock: tuple[Path, str]) -> None:
-    folder, port = paddock
-    listed = list(sessions())
+def test_the_tour_prints_what_the_readme_shows() -> None:
+    listed = sessions(ROOT / "README.md")
     assert len(listed) >= 7
-    for command, shown in listed:
-        here = command.replace("localhost:8000", f"localhost:{port}")
-        ran = subprocess.run(
-            here, shell=True, cwd=folder, capture_output=True, text=True, timeout=60, check=False
-        )
-        expected = re.escape(shown).replace("…", r"[^\"\n]*")
-        assert re.fullmatch(expected, ran.stdout.strip()), f"$ {here}\n{ran.stdout}{ran.stderr}"
+    with a_shell() as shell:
+        shell.up()  # stands for `make up`
+        for session in listed:
+            shell.run(session)
 
 
 def test_the_task_that_the_readme_adds_can_be_declared_and_run(tmp_path: Path) -> None:
