@@ -25,6 +25,8 @@ def kind(schema: Schema) -> str:
     """What a value of this schema is, in a few words; named schemas are linked."""
     if "$ref" in schema:
         return link(schema["$ref"].rpartition("/")[2])
+    if parts := [part for part in schema.get("allOf", ()) if "$ref" in part]:
+        return " and ".join(kind(part) for part in parts)
     if choices := schema.get("anyOf") or schema.get("oneOf"):
         return " or ".join(dict.fromkeys(kind(choice) for choice in choices))
     if listed := schema.get("enum") or ([schema["const"]] if "const" in schema else []):
