@@ -1,5 +1,6 @@
 """What is written for people to read, taken apart: blocks of code, words in code, links."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -31,9 +32,18 @@ class Block:
     @property
     def file(self) -> str | None:
         '''The name in its first line, `"""acme/tasks.py"""`: it is a whole file, which works.'''
+        return self._named('"""', '"""')
+
+    @property
+    def module(self) -> str | None:
+        """The module that it gives, also where a comment names its file: `# shop.py`."""
+        file = self.file or self._named("# ", "")
+        return file and file.removesuffix(".py").replace("/", ".")
+
+    def _named(self, before: str, after: str) -> str | None:
         first = self.text.partition("\n")[0]
-        name = first.strip('"')
-        return name if first == f'"""{name}"""' and name.endswith(".py") else None
+        found = re.fullmatch(rf"{before}([\w/]+\.py){after}", first)
+        return found and found[1]
 
 
 def blocks(*languages: str, pages: list[Path] = PAGES) -> list[Block]:

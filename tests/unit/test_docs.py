@@ -60,7 +60,8 @@ def test_a_block_of_python_compiles(block: Block) -> None:
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_what_a_block_of_python_imports_is_there(block: Block) -> None:
-    own = {other.file.split("/")[0].removesuffix(".py") for other in whole_files(block.page)}
+    named = [other.module for other in PYTHON if other.page == block.page]
+    own = {module.partition(".")[0] for module in named if module}
     for module, name in imported(compile(block.text, str(block), "exec", FRAGMENT)):
         if module.partition(".")[0] in own - {"jobs"}:
             continue  # the page's own files, which are tried out below
