@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from service.execution.assignment import read_outcome
 from service.execution.channel import Channel
-from service.execution.horse import CANCEL_SIGNAL, read_outcome
+from service.execution.horse import CANCEL_SIGNAL
 from service.execution.limits import die_with_parent, peak_bytes
 from service.execution.outcome import Kind, Outcome, Usage
 
