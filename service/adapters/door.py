@@ -31,25 +31,28 @@ class Door:
     ) -> None:
         """Settings and tasks are those of PADDOCK_* where they are not given."""
         self._given = (settings, catalogue)
+        self._stand_in: Door | None = None
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
         _doors.add(self)
 
-    @cached_property
+    @property
     def settings(self) -> Settings:
         """Raises `SettingsInvalid` where they are read now, and wrong."""
-        return self._given[0] or Settings.load()
+        return self._stand_in.settings if self._stand_in else self._settings
 
-    @cached_property
+    @property
     def catalogue(self) -> Catalogue:
         """Raises `jobs.errors.DeclarationError` where it is loaded now, and wrong.
 
         Loaded late: the program's own modules may still be importing when it makes its door.
         """
-        return self._given[1] or Catalogue.load(self.settings.tasks)
+        return self._stand_in.catalogue if self._stand_in else self._catalogue
 
     def begin(self, operation: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> "Future[T]":
         """Start `operation(broker, *args)` in the door's loop; the future is what comes of it."""
+        if self._stand_in:
+            return self._stand_in.begin(operation, *args)
         opened = self._opened or self._open()
         return opened.begin(operation(opened.broker, *args))
 
@@ -59,6 +62,14 @@ class Door:
             opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
+
+    @cached_property
+    def _settings(self) -> Settings:
+        return self._given[0] or Settings.load()
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return self._given[1] or Catalogue.load(self.settings.tasks)
 
     def _open(self) -> "_Opened":
         broker = Broker.open(self.settings, self.catalogue)  # loading tasks may lead here again
@@ -110,7 +121,7 @@ class _Opened:
 
 _doors: "weakref.WeakSet[Door]" = weakref.WeakSet()
 _left_by_forks: list[_Opened | None] = []
-_standing: list[Door] = []  # the program's own, and any that stands in for it
+_own: list[Door] = []  # the program's, once it has been asked for
 
 
 def interpreter_ends() -> bool:
@@ -128,19 +139,22 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def the_door() -> Door:
     """The one that this program uses where it was given no other."""
-    if not _standing:
-        _standing.append(Door())
-        atexit.register(_standing[0].close)
-    return _standing[-1]
+    if not _own:
+        _own.append(Door())
+        atexit.register(_own[0].close)
+    return _own[0]
 
 
 @contextmanager
 def standing_in(door: Door) -> Iterator[Door]:
-    """Have the program use this one for as long as the block lasts."""
-    the_door()
-    _standing.append(door)
+    """Have the program's own lead where this one does, for as long as the block lasts.
+
+    Also for those who hold the program's own: modules ask for it as they are imported.
+    """
+    own = the_door()
+    before, own._stand_in = own._stand_in, door
     try:
         yield door
     finally:
-        _standing.remove(door)
+        own._stand_in = before
         door.close()
