@@ -33,6 +33,7 @@ FORBIDDEN = {
         *("service.settings", "service.submission", "service.batch_store", "service.waiting"),
         *("jobs", "worker", "fastapi", "starlette", "pydantic", "redis", "rq", "uvicorn"),
     ],
+    "service/testing": ["service.api", "service.cli", "worker", "fastapi", "starlette"],
     "service/supervisor.py": ["service.api", "service.broker", "rq", "redis", "fastapi"],
     "worker.py": ["service.api", "service.cli", "fastapi", "starlette"],
 }
@@ -46,6 +47,7 @@ KNOW_RQ = (
     "service/waiting.py",
     "service/webhooks/notice.py",
     "service/api/dashboard",
+    "service/testing",
     "worker.py",
 )
 
@@ -90,6 +92,17 @@ def test_rq_is_known_to_the_broker_and_the_workers_only() -> None:
     ]
     # A task that must not be retried tells RQ so; it imports RQ then and not before.
     assert wrong == ["jobs/declaration.py"]
+
+
+def test_the_test_kit_is_for_tests_only() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in _modules()
+        if not path.is_relative_to(ROOT / "service/testing")
+        for name in _imports(path)
+        if _within(name, "service.testing")
+    ]
+    assert not wrong
 
 
 def test_a_worker_never_loads_the_web_framework() -> None:

@@ -1,0 +1,1 @@
+"""What tests of code that submits jobs, and of tasks, are given: a pytest plugin."""
