@@ -8,10 +8,11 @@ fork has the worker copy every page that it writes to next: about 1 ms, whether 
 import gc
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rq.job import Job
 
+from service.execution.assignment import header_of
 from service.execution.channel import Channel
 from service.execution.harness import Harness
 
@@ -35,7 +36,7 @@ class Stable:
         while True:
             horse = self._take(shared)
             try:
-                horse.assign(_header(job, execution_id, shared), job.data)
+                horse.assign({**header_of(job, execution_id), "shared": shared}, job.data)
                 return horse
             except OSError:  # it died while it waited
                 self._dismiss(horse)
@@ -82,15 +83,3 @@ class Stable:
         horse.dismiss()
         self._leaving.append(horse)
         self._leaving = [leaving for leaving in self._leaving if not leaving.is_gone()]
-
-
-def _header(job: Job, execution_id: str, shared: bool) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "execution": execution_id,
-        "queue": job.origin,
-        "timeout": job.timeout,
-        "description": job.description,
-        "meta": {} if "unserialized" in job.meta else job.meta,  # RQ's mark for what is no JSON
-        "shared": shared,
-    }
