@@ -161,7 +161,7 @@ async def kill_process(path: str, times: int) -> int:
 
 
 @job(isolation="async", concurrency=2)
-async def two_at_once(path: str) -> None:
+async def at_most_two(path: str) -> None:
     """Note when it begins and ends."""
     note(path, "+")
     await asyncio.sleep(0.2)

@@ -1,8 +1,6 @@
 """RQ's own commands and classes on Paddock's jobs, as somebody has them who uses RQ already."""
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,27 +12,9 @@ from rq.job import Job
 
 from service.broker.status import Status
 from service.execution.claim import Claimer
-from tests.conftest import ROOT, TASKS, Start, eventually
+from tests.conftest import Start, eventually
 from tests.integration.conftest import Jobs
 from tests.integration.test_worker import RQ, lines
-
-
-@pytest.fixture
-def rq(redis_url: str) -> Any:
-    """Run `rq` to its end. It takes options after its subcommand only, the URL too."""
-
-    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [RQ, *arguments, "-u", redis_url],
-            cwd=ROOT,
-            env=os.environ | {"PADDOCK_TASKS": ",".join(TASKS)} | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return run
-
 
 QUEUES = ("default", "cpu", "mail")
 
