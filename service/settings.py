@@ -218,6 +218,12 @@ class Settings(BaseSettings):
             )
         return self
 
+    @property
+    def served_queues(self) -> list[str]:
+        """The queues that workers and io workers are to serve."""
+        io = self.io_queues if self.io_workers else ()
+        return list(dict.fromkeys([*self.queues, *io]))
+
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":
         """Read the environment, and `.env` in the current folder for what it does not set.

@@ -81,10 +81,12 @@ def test_redis_api_and_workers_are_started_again_when_they_are_killed(
     kill_and_await_successor(up, "-server ")
     kill_and_await_successor(up, "serve --fd")
     assert up.ended(first)["status"] == up.ended(second)["status"] == "finished"
-    kill_and_await_successor(up, "-m worker")
+    kill_and_await_successor(up, "-m worker ")
+    kill_and_await_successor(up, "-m worker --io")
     assert up.ended(up.submit("echo", value=1))["result"] == 1
+    assert up.ended(up.submit("echo", value=2, queue="io"))["result"] == 2
     assert up.url == url
-    assert up.text().count("starting it again") == 3
+    assert up.text().count("starting it again") == 4
 
 
 def kill_and_await_successor(up: Up, program: str) -> None:
@@ -143,8 +145,9 @@ def test_a_job_longer_than_the_grace_goes_back_on_its_queue(up: Up, tmp_path: Pa
 
 def test_its_children_go_when_it_is_killed_itself(up: Up) -> None:
     up.start()
-    # Itself, Redis, the API, a worker, its scheduler, and the horses that it has ready
-    eventually(lambda: len(up.processes()) == 5 + SPARES)
+    # Itself, Redis, the API, a worker, an io worker, their schedulers, and the horses that the
+    # worker has ready
+    eventually(lambda: len(up.processes()) == 7 + SPARES)
     up.process.kill()
     up.process.wait()
     eventually(lambda: not up.processes(), 20)
