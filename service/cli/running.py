@@ -103,9 +103,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
 
 @click.command()
 @click.option("--count", type=click.IntRange(min=1), help="Processes (PADDOCK_WORKERS).")
-@click.option(
-    "--queues", help="Queues, comma-separated, in order of priority."
-)
+@click.option("--queues", help="Queues, comma-separated, in order of priority.")
 @click.option("--io", is_flag=True, help="Io workers alone, whose jobs wait together.")
 def work(count: int | None, queues: str | None, io: bool) -> int:
     """Run workers alone, each started again when it dies.

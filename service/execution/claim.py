@@ -24,7 +24,7 @@ from rq.utils import as_text, now, utcformat
 from jobs.policy import DEFAULT_FAILURE_TTL
 from service.admission import ROOM
 from service.cancellation import CANCELLATION
-from service.execution.horse import LARGEST_RESULT
+from service.execution.assignment import LARGEST_RESULT
 from service.execution.scripts import ScriptCall
 
 # RQ gives a running job a lease, and lets anybody who counts the registry (`rq info` does) fail

@@ -47,6 +47,7 @@ class Claims:
                     taken.append(claim)
             except Suspended:
                 self.is_suspended = True
-        self.found_less = len(taken) < len(self._sent)
+        left_some = any(claimer.left_some for claimer in self._sent)
+        self.found_less = len(taken) < len(self._sent) and not left_some
         self._pace = 1 if self.found_less else min(2 * self._pace, MOST_AT_ONCE)
         return taken

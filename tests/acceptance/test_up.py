@@ -81,7 +81,7 @@ def test_redis_api_and_workers_are_started_again_when_they_are_killed(
     kill_and_await_successor(up, "-server ")
     kill_and_await_successor(up, "serve --fd")
     assert up.ended(first)["status"] == up.ended(second)["status"] == "finished"
-    kill_and_await_successor(up, "-m worker ")
+    kill_and_await_successor(up, "-m worker")
     kill_and_await_successor(up, "-m worker --io")
     assert up.ended(up.submit("echo", value=1))["result"] == 1
     assert up.ended(up.submit("echo", value=2, queue="io"))["result"] == 2
@@ -90,9 +90,14 @@ def test_redis_api_and_workers_are_started_again_when_they_are_killed(
 
 
 def kill_and_await_successor(up: Up, program: str) -> None:
-    (pid,) = [pid for pid in up.pids(program) if parent_of(pid) == up.process.pid]
+    def pids() -> list[int]:
+        found = up.pids(program)
+        others = [] if program.endswith("--io") else up.pids("--io")
+        return [pid for pid in found if pid not in others and parent_of(pid) == up.process.pid]
+
+    (pid,) = pids()
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: set(up.pids(program)) - {pid})
+    eventually(lambda: set(pids()) - {pid})
 
 
 def parent_of(pid: int) -> int:
