@@ -26,6 +26,14 @@ async def wait(seconds: float = 0, value: int = 0, path: str = "", line: str = "
     return value
 
 
+@job(isolation="async")
+async def succeed_in_loop(attempt: int, path: str) -> int:
+    """Note that it ran, and wait a little."""
+    note(path, "x")
+    await asyncio.sleep(0.05)
+    return attempt
+
+
 def note(path: str, line: str) -> None:
     with Path(path).open("a") as file:
         file.write(f"{line}\n")

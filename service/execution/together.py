@@ -25,6 +25,7 @@ from service.execution.watch import CANCEL_GRACE, latest_age, overdue
 LOOK_INTERVAL = 0.25  # seconds between looks for jobs that have to end
 NOTABLE_LAG = 1.0  # seconds from which on a loop that is late is worth a line in the log
 MUTE_GRACE = 2.0  # seconds beyond the limit for a horse that can't even tell that it is blocked
+MOST_NAMED = 3  # jobs at fault that are named to the others
 DISTRUST = 300.0  # seconds that a task which has blocked a loop is kept out of it
 
 logger = logging.getLogger("rq.worker")
@@ -59,6 +60,7 @@ class Together:
         self._timeout_grace, self._block_limit = timeout_grace, block_limit
         self._flights: dict[str, Flight] = {}  # by their executions' ids
         self._horses: list[LoopHarness] = []
+        self._leaving: list[LoopHarness] = []  # told to, and not yet waited for
         self._distrusted: dict[str, float] = {}  # task → monotonic time until which
         self._looked_at = time.monotonic()
         self._noted: set[LoopHarness] = set()  # whose lag is in the log already
@@ -106,6 +108,7 @@ class Together:
         if look or since >= LOOK_INTERVAL:
             self._looked_at = time.monotonic()
             yield from self._look(was_away=since > NOTABLE_LAG)
+            self._leaving = [horse for horse in self._leaving if not horse.is_gone()]
 
     def close(self) -> None:
         """Have all horses leave."""
@@ -139,6 +142,7 @@ class Together:
             flights = [flight for flight in self._flights.values() if flight.horse is horse]
             if not flights and horse is not self._horses[-1]:
                 self._leave(horse)
+                self._leaving.append(horse)
                 continue
             due = {flight: outcome for flight in flights if (outcome := self._due(flight))}
             self._note_lag(horse)
@@ -184,7 +188,8 @@ class Together:
         horse.kill()
         yield from self._heard(horse)
         flights = self._leave(horse)
-        logger.warning("A loop horse was killed with %d jobs; %s", len(flights), others.reason)
+        if moved := len(flights) - len(due.keys() & set(flights)):
+            logger.warning("A loop horse was killed, and %d jobs moved: %s", moved, others.reason)
         for flight in reversed(flights):  # who was first comes to the front of the queue last
             outcome = due.get(flight) or replace(others, usage=flight.usage())
             yield flight.taken.ended(self._as_ordered(flight.taken, outcome))
@@ -194,8 +199,8 @@ class Together:
         if horse.lag.late >= NOTABLE_LAG and (blocker := self._flights.get(horse.lag.execution)):
             self._distrust(blocker)
         if not self._is_stuck(horse):
-            ids = ", ".join(flight.taken.job.id for flight in due)
-            return Outcome(Kind.PUT_BACK, usage, f"its process had to be killed for {ids}")
+            at_fault = ", ".join(flight.taken.job.id for flight in [*due][:MOST_NAMED])
+            return Outcome(Kind.PUT_BACK, usage, f"its process had to be killed for {at_fault}")
         reason = f"its event loop waited for {self._who(horse)}"
         # Where it may be any of them, it must not come back for ever: then it counts as a crash.
         return Outcome(Kind.PUT_BACK if blocker else Kind.DIED, usage, reason)
