@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import threading
@@ -155,6 +156,13 @@ async def block_in_callback(seconds: float, path: str) -> None:
     note(path, "callback")
     asyncio.get_running_loop().call_soon(time.sleep, seconds)
     await asyncio.sleep(60)
+
+
+@job(isolation="async", timeout=60)
+async def hold_the_lock(seconds: float, path: str) -> None:
+    """Call into C code that lets no other thread run, so that nobody can look."""
+    note(path, "lock")
+    re.match(r"(a+)+$", "a" * 60 + "b")  # for longer than anybody will wait
 
 
 @job(isolation="async")

@@ -39,7 +39,7 @@ def test_of_five_hundred_jobs_in_flight_none_is_lost(
 ) -> None:
     path = tmp_path / "runs"
     ids = jobs.submit_many(
-        "wait", [{"seconds": 8, "value": number, "path": str(path)} for number in range(MANY)]
+        "wait", [{"seconds": 6, "value": number, "path": str(path)} for number in range(MANY)]
     )
     many = {"PADDOCK_ASYNC_CONCURRENCY": str(MANY)}
     worker = start_io(**many)
@@ -244,13 +244,14 @@ def test_a_loop_that_is_blocked_for_a_moment_is_left_alone(
     assert jobs.ended(job_id).attempts == jobs.ended(beside).attempts == 1
 
 
+@pytest.mark.parametrize("task", ["block_in_callback", "hold_the_lock"])
 def test_where_nobody_can_tell_who_blocks_it_counts_as_a_crash_of_each(
-    jobs: Jobs, start_io: Start, tmp_path: Path
+    jobs: Jobs, start_io: Start, tmp_path: Path, task: str
 ) -> None:
     path = tmp_path / "trace"
-    blocker = jobs.submit("block_in_callback", seconds=60, path=str(path), timeout=4)
+    blocker = jobs.submit(task, seconds=60, path=str(path), timeout=4)
     beside = jobs.submit("wait", seconds=0.5, value=1)
-    start_io(PADDOCK_ASYNC_BLOCK_LIMIT="1", PADDOCK_TIMEOUT_GRACE="1")
+    start_io(PADDOCK_ASYNC_BLOCK_LIMIT="0.5", PADDOCK_TIMEOUT_GRACE="0.5")
     # Twice with others, then alone, where it runs into its timeout
     assert jobs.ended(blocker).error.type == "rq.timeouts.JobTimeoutException"
     assert [outcome for outcome, _ in reasons(jobs, blocker)] == ["died", "died", "raised"]

@@ -142,3 +142,13 @@ def test_a_job_that_rqs_own_queue_enqueued_runs_where_its_function_is_a_task(
     assert start(sys.executable, "worker.py", "--burst").wait(timeout=30) == 0
     assert jobs[by_task.id].result == "a"
     assert jobs[by_path.id].result == "b"
+
+
+def test_the_io_worker_under_rqs_command_runs_and_leaves(jobs: Jobs, rq: Any) -> None:
+    ids = jobs.submit_many("wait", [{"seconds": 0.2, "value": n} for n in range(30)])
+    ended = rq(
+        *("worker", "-b", "-S", "json", "-w", "service.execution.io_worker.IOWorker", "io"),
+        PADDOCK_TASKS="tests.sample_io_tasks",
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert [jobs[job_id].result for job_id in ids] == list(range(30))
