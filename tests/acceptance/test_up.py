@@ -85,6 +85,7 @@ def test_redis_api_and_workers_are_started_again_when_they_are_killed(
     kill_and_await_successor(up, "-m worker --io")
     assert up.ended(up.submit("echo", value=1))["result"] == 1
     on_io = up.http("POST", "/tasks/echo?queue=io", {"value": 2})
+    assert "id" in on_io, on_io
     assert up.ended(on_io["id"])["result"] == 2
     assert up.url == url
     assert up.text().count("starting it again") == 4
