@@ -185,23 +185,28 @@ class IOWorker(ServingWorker):
         if time.monotonic() < self._speaks_from:
             return
         try:
-            self._record_and_claim()
+            refused = self._record_and_claim()
             if self._keep_up():
                 self._keep_alive()
             self._show(self._present_state())
             self._listen()
+            if refused is not None:
+                raise refused
             self._reconnect_wait = FIRST_RECONNECT_WAIT
         except RedisError as error:
             self._redis_is_away(error)
 
-    def _record_and_claim(self) -> None:
-        """Both at once, as far as there is something to record and room for more jobs."""
+    def _record_and_claim(self) -> RedisError | None:
+        """Both at once, as far as there is something to record and room for more jobs.
+
+        Returns what Redis refused, if anything: it is tried again, and keeps nothing else waiting.
+        """
         endings = self._endings[:MOST_RECORDED_AT_ONCE]
         calls = [self._settler.call(ended) for ended in endings]
         if self._room() > 0 and time.monotonic() >= self._claims_from:
             calls += self._claims.calls(self.queues, self._room())
         if not calls:
-            return
+            return None
         answers = run_together(self.connection, calls)
         recorded, taken = answers[: len(endings)], answers[len(endings) :]
         told = zip(endings, recorded, strict=True)
@@ -210,8 +215,7 @@ class IOWorker(ServingWorker):
         ]
         if taken:
             self._begin(taken)
-        if failed := [answer for answer in answers if isinstance(answer, RedisError)]:
-            raise failed[0]
+        return next((answer for answer in answers if isinstance(answer, RedisError)), None)
 
     def _is_recorded(self, ended: Ended, answer: Any) -> bool:
         """Whether the end of this job needs no more thought."""
