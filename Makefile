@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: up test check bench bench-submit chaos durability docs docs-serve clean
+.PHONY: up test check bench bench-submit bench-waiting chaos durability docs docs-serve clean
 .DEFAULT_GOAL := up
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -40,6 +40,10 @@ bench: $(VENV)/.installed
 bench-submit: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m bench.submit $(ARGS)
+
+bench-waiting: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m bench.waiting $(ARGS)
 
 # The documentation, in build/site. What is amiss is an error: a page or heading that is linked and
 # not there, a page that no one would find. Nothing is loaded from another host.

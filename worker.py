@@ -1,6 +1,7 @@
 """Paddock's worker: RQ's, with the windows closed in which RQ loses a job.
 
     python worker.py --queues cpu,mail      what `paddock work` starts, one process a core
+    python worker.py --io                   the worker of jobs that mostly wait (`io_worker`)
     rq worker -w worker.Worker -S json cpu  the same worker under RQ's own command
 
 It takes a job (`claim`), has a forked horse run it (`stable`, `watch`), records how that ended
@@ -9,7 +10,6 @@ imported before the fork. Due jobs are moved by a process of their own (`schedul
 """
 
 import argparse
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +26,6 @@ from rq.worker import DequeueStrategy, WorkerStatus
 
 from jobs.catalogue import Catalogue
 from jobs.errors import TaskError
-from jobs.policy import parse_memory
 from service.broker.connection import connect, redis_url
 from service.errors import PaddockError
 from service.execution.channel import Channel
@@ -38,25 +37,23 @@ from service.execution.claim import (
     function_path,
 )
 from service.execution.decision import Ended
-from service.execution.doorbell import Doorbell
 from service.execution.horse import run_horse
-from service.execution.housekeeping import Housekeeper
-from service.execution.limits import resident_bytes
-from service.execution.registered import HEARTBEAT, LEASE, RegisteredWorker
+from service.execution.io_worker import IOWorker
+from service.execution.registered import HEARTBEAT, LEASE
 from service.execution.scripts import run_together
-from service.execution.settlement import Settler
+from service.execution.serving import (
+    FIRST_RECONNECT_WAIT,
+    LONGEST_RECONNECT_WAIT,
+    SUSPENDED_LOOK,
+    UPKEEP_INTERVAL,
+    ServingWorker,
+)
 from service.execution.stable import Stable
 from service.execution.watch import Watch
 from service.settings import Settings
-from service.webhooks.delivery import deliver_webhook
-
-UPKEEP_INTERVAL = 2.5  # seconds between looks around, for what others left behind
-SUSPENDED_LOOK = 1.0  # seconds between looks whether work may go on
-FIRST_RECONNECT_WAIT = 0.1
-LONGEST_RECONNECT_WAIT = 2.0  # seconds
 
 
-class Worker(RegisteredWorker):
+class Worker(ServingWorker):
     """Takes jobs of the catalogue from its queues, the first queue's first."""
 
     def __init__(
@@ -68,19 +65,9 @@ class Worker(RegisteredWorker):
         catalogue: Catalogue | None = None,
         **stock: Any,
     ) -> None:
-        self._settings = settings or Settings.load()
-        super().__init__(
-            queues, self._settings.shutdown_grace, name=name, connection=connection, **stock
-        )
-        listed = catalogue or Catalogue.load(self._settings.tasks)
-        self._catalogue = Catalogue(listed, unlisted=[deliver_webhook])
-        self._most_memory = parse_memory(self._settings.worker_max_memory)
-        self._upkeep_due = 0.0
+        super().__init__(queues, name, connection, settings, catalogue, **stock)
         self._ended: Ended | None = None  # what is still to be recorded
         self._claimer = Claimer(self.connection, self.name, LEASE)
-        self._settler = Settler(self.connection, self.name, socket.gethostname())
-        self._house = Housekeeper(self.connection, self.queues, LEASE)
-        self._bell = Doorbell(self.connection, [queue.key for queue in self.queues])
         self._stable = Stable(self._run_horse)
 
     # The loop
@@ -146,17 +133,6 @@ class Worker(RegisteredWorker):
                     return None
                 wait = min(wait * 2, LONGEST_RECONNECT_WAIT)
 
-    def _is_spent(self, completed: int, max_jobs: int | None) -> bool:
-        """Whether it is to leave after so many jobs; its supervisor starts a fresh one."""
-        most_jobs = max_jobs or self._settings.worker_max_jobs
-        if most_jobs and completed >= most_jobs:
-            self.log.info("Worker %s: has run its %d jobs", self.name, completed)
-            return True
-        if completed and self._most_memory and (used := resident_bytes()) >= self._most_memory:
-            self.log.info("Worker %s: has grown to %d MiB", self.name, used >> 20)
-            return True
-        return False
-
     def _record_and_claim(self, *, claim: bool) -> Claim | None:
         """Both at once, as far as there is something to record and something may be taken."""
         calls = [self._settler.call(self._ended)] if self._ended else []
@@ -184,25 +160,16 @@ class Worker(RegisteredWorker):
         leave_by = self.orders.leave_by
         return leave_by is None or time.monotonic() < leave_by  # others will find it abandoned
 
-    def _keep_up(self) -> None:
-        """What is to be done now and then, also while one short job follows another."""
-        if time.monotonic() >= self._upkeep_due:
-            self.heartbeat()
-            self.ensure_scheduler()
-            self._house.keep()
-            self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
-
     def _sit_out(self) -> None:
         if self._state != WorkerStatus.SUSPENDED:
             self.log.info("Worker %s: suspended, `rq resume` has it go on", self.name)
-            self.set_state(WorkerStatus.SUSPENDED)
+        self._show(WorkerStatus.SUSPENDED)
         with self.stoppable():
             time.sleep(SUSPENDED_LOOK)
 
     def _rest(self) -> None:
         """Nothing to do: say so, have a horse ready, and wait for the bell."""
-        if self._state != WorkerStatus.IDLE:
-            self.set_state(WorkerStatus.IDLE)
+        self._show(WorkerStatus.IDLE)
         self._stable.prepare()
         with self.stoppable():
             self._bell.wait(UPKEEP_INTERVAL)
@@ -226,16 +193,8 @@ class Worker(RegisteredWorker):
         shared = task is not None and task.policy.isolation == "shared"
         horse = self._stable.give(job, execution.id, shared=shared)
         self._stable.prepare()  # the next one, while this one runs
-        watch = Watch(
-            job=job,
-            task=task,
-            horse=horse,
-            orders=self.orders,
-            timeout_grace=self._settings.timeout_grace,
-            beat=lambda: self._keep_alive(job, execution),
-            heartbeat=HEARTBEAT,
-        )
-        outcome = watch.until_ended()
+        watch = Watch(job, task, horse, self.orders, self._settings.timeout_grace)
+        outcome = watch.until_ended(lambda: self._keep_alive(job, execution), HEARTBEAT)
         self._stable.take_back(horse, shared=shared)
         self.orders.forget(job.id)
         self.executions.pop(execution.id, None)
@@ -270,21 +229,23 @@ class Worker(RegisteredWorker):
 
     def _leave(self) -> None:
         self._stable.close()
-        self._bell.close()
-        self.sign_off()
+        super()._leave()
 
 
 def main() -> int:
     """`python worker.py`."""
     parser = argparse.ArgumentParser(description="Paddock's worker")
     parser.add_argument("--queues", help="comma-separated, in order of priority")
+    parser.add_argument("--io", action="store_true", help="run jobs that wait, many at once")
     parser.add_argument("--burst", action="store_true", help="quit when the queues are empty")
     options = parser.parse_args()
     try:
-        settings = Settings.load(queues=options.queues)
+        kind, setting = (IOWorker, "io_queues") if options.io else (Worker, "queues")
+        settings = Settings.load(**{setting: options.queues})
         catalogue = Catalogue.load(settings.tasks)
         connection = connect(redis_url(settings))
-        worker = Worker(settings.queues, None, connection, settings, catalogue)
+        queues = getattr(settings, setting)
+        worker = kind(queues, None, connection, settings, catalogue)
         worker.work(burst=options.burst)
     except (PaddockError, TaskError) as error:
         print(f"worker.py: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ import os
 
 from celery import Celery
 
+from bench import waits
 from bench.plain import spin
 
 app = Celery("bench", broker=os.environ["BENCH_REDIS"], backend=os.environ["BENCH_REDIS"])
@@ -29,3 +30,15 @@ def spin_10ms() -> float:
 def spin_200ms() -> float:
     """200 ms of CPU."""
     return spin(0.200)
+
+
+@app.task(name="sleep")
+def sleep() -> None:
+    """Wait."""
+    waits.sleep_blocking()
+
+
+@app.task(name="fetch")
+def fetch() -> None:
+    """The same, over HTTP."""
+    waits.fetch_blocking()

@@ -79,3 +79,24 @@ def plot_bars(values: dict[str, float], title: str, path: Path) -> None:
     axis.invert_yaxis()
     figure.tight_layout()
     figure.savefig(path)
+
+
+def waiting_table(figures: dict[str, Any]) -> str:
+    """Jobs that wait, as Markdown."""
+    rows = figures["median"]
+    base = rows.get("arq", next(iter(rows.values())))
+    lines = [
+        f"{figures['jobs']} jobs of a second each, {figures['concurrency']} at once; "
+        f"load average {figures['load_average'][0]:.1f}",
+        "",
+        "| | sleep: jobs/s | of arq | fetch: jobs/s | of arq | MiB, sleep | MiB, fetch | ms |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in rows.items():
+        cells = [name]
+        for load in ("sleep", "fetch"):
+            rate = row[f"{load} jobs/s"]
+            cells += [f"{rate:.1f}", f"{rate / base[f'{load} jobs/s']:.2f} x"]
+        cells += [f"{row[f'{load} MiB']:.0f}" for load in ("sleep", "fetch")]
+        lines.append("| " + " | ".join([*cells, f"{row['ms']:.1f}"]) + " |")
+    return "\n".join(lines)

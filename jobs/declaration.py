@@ -1,10 +1,11 @@
 """`@job`: a plain typed function becomes a task."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from pydantic import ValidationError
@@ -20,7 +21,10 @@ from jobs.policy import (
     DEFAULT_QUEUE,
     DEFAULT_RESULT_TTL,
     DEFAULT_TIMEOUT,
+    IO_QUEUE,
+    TOGETHER,
     ConcurrencyKey,
+    Isolation,
     PermanentFailure,
     Policy,
     Retry,
@@ -87,12 +91,23 @@ class Task(Calling[P, R_co]):
 
         This is what workers call, Paddock's as well as a stock `rq worker -S json`.
         """
-        try:
-            function: Callable[..., Any] = self.function
+        function: Callable[..., Any] = self.function
+        with self._told_whether_to_retry():
             outcome = function(**self._rebuild(args, kwargs))
             if inspect.iscoroutine(outcome):
                 outcome = asyncio.run(outcome)
             return self.result.dump(outcome)
+
+    async def run_in_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """The same, of an `async def` task, in the event loop that runs already."""
+        function: Callable[..., Any] = self.function
+        with self._told_whether_to_retry():
+            return self.result.dump(await function(**self._rebuild(args, kwargs)))
+
+    @contextlib.contextmanager
+    def _told_whether_to_retry(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException as error:
             if not self.policy.retries(error):
                 _end_retries()
@@ -122,7 +137,7 @@ def job(function: Callable[P, R], /) -> Task[P, R]: ...
 def job(
     *,
     name: str | None = None,
-    queue: str = DEFAULT_QUEUE,
+    queue: str | None = None,
     timeout: int = DEFAULT_TIMEOUT,
     retry: Retry | int | None = None,
     result_ttl: int = DEFAULT_RESULT_TTL,
@@ -131,7 +146,7 @@ def job(
     max_crashes: int = DEFAULT_MAX_CRASHES,
     memory: int | str | None = None,
     cpu_seconds: int | None = None,
-    isolation: Literal["process", "shared"] = "process",
+    isolation: Isolation = "process",
     concurrency: int | None = None,
     concurrency_key: ConcurrencyKey | None = None,
     unique: bool = False,
@@ -148,8 +163,10 @@ def job(
     /,
     *,
     name: str | None = None,
+    queue: str | None = None,
     retry: Retry | int | None = None,
     memory: int | str | None = None,
+    isolation: Isolation = "process",
     cron: str | None = None,
     timezone: str | None = None,
     missed: Missed | None = None,
@@ -160,7 +177,8 @@ def job(
 
     Parameters
     - name: what it is submitted as; the function's own name if not given
-    - queue: the queue its jobs wait on
+    - queue: the queue its jobs wait on; "default" if not given, and "io" with isolation "async" or
+      "thread"
     - timeout: seconds one execution may take
     - retry: a `Retry`, or the number of immediate retries
     - result_ttl, failure_ttl: seconds a finished or failed job is kept; -1 for ever
@@ -168,7 +186,8 @@ def job(
       many times; or failed)
     - memory, cpu_seconds: what one execution may use, `"512MiB"` or bytes
     - isolation: "process" runs each job in a process of its own; "shared" runs many short, trusted
-      ones in one after another, which is faster
+      ones in one after another, which is faster. For jobs that mostly wait, hundreds at once in one
+      process of the io worker: "async" for an `async def`, "thread" for a plain function
     - concurrency: how many of its jobs may run at once, over all workers and hosts
     - concurrency_key: so many for each value of this parameter, or of a function that is called
       with all parameters by name
@@ -186,8 +205,11 @@ def job(
 
     def declare(function: Callable[..., Any]) -> Task[..., Any]:
         _refuse_what_workers_cannot_call(function)
+        _refuse_what_does_not_fit(function, isolation)
         try:
             policy = Policy(
+                queue=_default_queue(isolation) if queue is None else queue,
+                isolation=isolation,
                 retry=Retry(retry) if isinstance(retry, int) else retry,
                 memory=parse_memory(memory),
                 **options,
@@ -203,6 +225,10 @@ def job(
         return task
 
     return declare if function is None else declare(function)
+
+
+def _default_queue(isolation: Isolation) -> str:
+    return IO_QUEUE if isolation in TOGETHER else DEFAULT_QUEUE
 
 
 def _schedule(
@@ -240,6 +266,18 @@ def _refuse_what_workers_cannot_call(function: Any) -> None:
         _refuse(function, "workers import tasks by name; move it to the top level of its module")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         _refuse(function, "a generator has no single result; return a value instead of yielding")
+
+
+def _refuse_what_does_not_fit(function: Callable[..., Any], isolation: Isolation) -> None:
+    is_async = inspect.iscoroutinefunction(function)
+    if isolation == "async" and not is_async:
+        _refuse(
+            function,
+            "isolation='async' is for `async def`; a plain function would stop all jobs of its "
+            "event loop. One that mostly waits may say isolation='thread'",
+        )
+    if isolation == "thread" and is_async:
+        _refuse(function, "isolation='thread' is for plain functions; this may say 'async'")
 
 
 def _declaring_line() -> str:

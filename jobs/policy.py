@@ -4,9 +4,10 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 DEFAULT_QUEUE = "default"
+IO_QUEUE = "io"  # the default of tasks that share a process while they wait
 DEFAULT_TIMEOUT = 180  # seconds one execution may take; RQ's own default
 DEFAULT_RESULT_TTL = 24 * 3600  # seconds a finished job and its result are kept
 DEFAULT_FAILURE_TTL = 365 * 24 * 3600  # seconds a failed job is kept; RQ's own default
@@ -15,6 +16,10 @@ DEFAULT_MAX_CRASHES = 3  # processes a job may take down before it is failed as 
 LEAST_MEMORY = 16 * 2**20  # bytes; below this Python itself can't work
 
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+Isolation = Literal["process", "shared", "async", "thread"]
+ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
+TOGETHER: tuple[Isolation, ...] = ("async", "thread")  # many at once in one process
 
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 ConcurrencyKey = str | Callable[..., Any]  # a parameter's name, or a function of all of them
@@ -112,7 +117,7 @@ class Policy:
     max_crashes: int = DEFAULT_MAX_CRASHES
     memory: int | None = None  #: bytes
     cpu_seconds: int | None = None
-    isolation: Literal["process", "shared"] = "process"
+    isolation: Isolation = "process"
     concurrency: int | None = None  #: jobs that may run at once, of those that share a key
     concurrency_key: ConcurrencyKey | None = None
     unique: bool = False  #: one live job for the same parameters
@@ -131,10 +136,13 @@ class Policy:
             raise ValueError(f"memory={self.memory}: bytes, {LEAST_MEMORY // 2**20} MiB or more")
         if self.cpu_seconds is not None and self.cpu_seconds < 1:
             raise ValueError(f"cpu_seconds={self.cpu_seconds}: 1 or more")
-        if self.isolation not in ("process", "shared"):
-            raise ValueError(f"isolation={self.isolation!r}: 'process' or 'shared'")
-        if self.isolation == "shared" and (self.memory or self.cpu_seconds):
-            raise ValueError("isolation='shared': limits on a process would hit the jobs after it")
+        if self.isolation not in ISOLATIONS:
+            raise ValueError(f"isolation={self.isolation!r}: one of {', '.join(ISOLATIONS)}")
+        if self.isolation != "process" and (self.memory or self.cpu_seconds):
+            raise ValueError(
+                f"isolation={self.isolation!r}: memory and cpu_seconds limit a process, and would "
+                "hit the other jobs in it"
+            )
         if self.concurrency is not None and self.concurrency < 1:
             raise ValueError(f"concurrency={self.concurrency}: jobs at once, 1 or more")
         if self.concurrency_key is not None and self.concurrency is None:
@@ -143,6 +151,11 @@ class Policy:
             )
         if self.webhook is not None and not self.webhook.startswith(("https://", "http://")):
             raise ValueError(f"webhook={self.webhook!r}: a URL, https://… or http://…")
+
+    @property
+    def runs_together(self) -> bool:
+        """Whether its jobs may wait beside others in one process."""
+        return self.isolation in TOGETHER
 
     @property
     def most_crashes(self) -> int:

@@ -65,6 +65,27 @@ class Settings(BaseSettings):
         min_length=1,
         description="Queues the workers serve, comma-separated, in order of priority.",
     )
+    io_queues: Listed = Field(
+        ("io",),
+        min_length=1,
+        description="Queues of jobs that mostly wait, which the io workers serve, comma-separated, "
+        "in order of priority.",
+    )
+    io_workers: int = Field(
+        1,
+        ge=0,
+        description="Io workers of `paddock up` and `paddock work`; 0 for none, as with "
+        "`PADDOCK_WORKERS=0`.",
+    )
+    async_concurrency: int = Field(
+        100, ge=1, description="Jobs that one io worker runs at once, in one process."
+    )
+    async_block_limit: float = Field(
+        5,
+        gt=0,
+        description="Seconds that one job may block the event loop it shares until the others are "
+        "put back and run in a fresh one.",
+    )
     tasks: Listed = Field(
         ("jobs",),
         min_length=1,
@@ -133,7 +154,10 @@ class Settings(BaseSettings):
         "webhooks may go to, comma-separated; public ones always may.",
     )
 
-    @field_validator("queues", "tasks", "api_keys", "allowed_hosts", "webhook_allow", mode="before")
+    @field_validator(
+        *("queues", "io_queues", "tasks", "api_keys", "allowed_hosts", "webhook_allow"),
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -193,6 +217,12 @@ class Settings(BaseSettings):
                 "set PADDOCK_API_KEYS, or listen on 127.0.0.1"
             )
         return self
+
+    @property
+    def served_queues(self) -> list[str]:
+        """The queues that workers and io workers are to serve."""
+        io = self.io_queues if self.io_workers else ()
+        return list(dict.fromkeys([*self.queues, *io]))
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":

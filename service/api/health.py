@@ -28,7 +28,7 @@ def ready(broker: BrokerDep, settings: SettingsDep) -> Response:
     """Writes to Redis, as a submission would."""
     warnings = check_ready(
         broker.client,
-        [*settings.queues, *(q for q in broker.catalogue.queues() if q not in settings.queues)],
+        list(dict.fromkeys([*settings.served_queues, *broker.catalogue.queues()])),
         settings,
     )
     return json_response(ReadyView(status="ready", warnings=warnings))

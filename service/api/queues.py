@@ -38,5 +38,5 @@ def show_queue(queue: str, broker: BrokerDep, settings: SettingsDep) -> Response
 
 
 def _views(broker: Broker, settings: Settings) -> list[QueueView]:
-    known = {*settings.queues, *broker.catalogue.queues()}
+    known = {*settings.served_queues, *broker.catalogue.queues()}
     return [QueueView.model_validate(queue) for queue in broker.overview.queues(known)]

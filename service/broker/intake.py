@@ -104,7 +104,7 @@ def known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> s
     """The queue that the caller named, if any. Raises `QueueNotFound`."""
     if name is None:
         return None
-    known = sorted({*settings.queues, *catalogue.queues()})
+    known = sorted({*settings.served_queues, *catalogue.queues()})
     if name not in known:
         raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
     return name

@@ -8,7 +8,6 @@ import os
 import smtplib
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +22,14 @@ from jobs.mail import MailServer
 from service.broker.connection import connect, redis_url, without_password
 from service.broker.durability import check_suitable
 from service.broker.embedded import last_words, server_command
+from service.cli.programs import (
+    all_workers,
+    apis,
+    io_workers,
+    tell_misplaced,
+    workers,
+    workers_shown,
+)
 from service.errors import AlreadyRunning, PaddockError, ServerFailed, SettingsInvalid
 from service.settings import Settings
 from service.supervisor import Program, Supervisor
@@ -39,13 +46,14 @@ def up(host: str | None, port: int | None, workers: int | None, processes: int |
     """Run everything on this machine: Redis, the API, workers, scheduler, dashboard."""
     settings = Settings.load(host=host, port=port, workers=workers, processes=processes)
     catalogue = Catalogue.load(settings.tasks)
+    tell_misplaced(catalogue, settings)
     with _only_one(settings.data_dir), Supervisor(settings.shutdown_grace) as supervisor:
         try:
             if settings.redis_url is None and not _start_server(settings, supervisor):
                 return 0
             _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
             with _listen(settings) as listener:
-                supervisor.start(_apis(settings, listener) + _workers(settings, settings.workers))
+                supervisor.start(apis(settings, listener) + all_workers(settings))
                 if supervisor.wait_until(lambda: _accepts(listener)):
                     click.echo(_banner(settings, catalogue, listener))
                 return supervisor.run()
@@ -71,7 +79,7 @@ def serve(host: str | None, port: int | None, processes: int | None, fd: int | N
         if settings.processes == 1:
             return _serve(settings, listener)
         with Supervisor(settings.shutdown_grace) as supervisor:
-            supervisor.start(_apis(settings, listener))
+            supervisor.start(apis(settings, listener))
             return supervisor.run()
 
 
@@ -95,16 +103,26 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
 
 @click.command()
 @click.option("--count", type=click.IntRange(min=1), help="Processes (PADDOCK_WORKERS).")
-@click.option("--queues", help="Queues, comma-separated, in order of priority (PADDOCK_QUEUES).")
-def work(count: int | None, queues: str | None) -> int:
-    """Run workers alone, each started again when it dies."""
-    settings = Settings.load(queues=queues, workers=count)
-    Catalogue.load(settings.tasks)
-    if settings.workers == 0:
-        raise SettingsInvalid("PADDOCK_WORKERS is 0: there would be nothing to run.")
+@click.option("--queues", help="Queues, comma-separated, in order of priority.")
+@click.option("--io", is_flag=True, help="Io workers alone, whose jobs wait together.")
+def work(count: int | None, queues: str | None, io: bool) -> int:
+    """Run workers alone, each started again when it dies.
+
+    Those of PADDOCK_QUEUES and the io workers of PADDOCK_IO_QUEUES, where neither --queues nor --io
+    picks some.
+    """
+    names = ("io_workers", "io_queues") if io else ("workers", "queues")
+    settings = Settings.load(**dict(zip(names, (count, queues), strict=True)))
+    tell_misplaced(Catalogue.load(settings.tasks), settings)
+    if io:
+        programs = io_workers(settings)
+    else:
+        programs = workers(settings) if queues else all_workers(settings)
+    if not programs:
+        raise SettingsInvalid(f"PADDOCK_{names[0].upper()} is 0: there would be nothing to run.")
     _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
     with Supervisor(settings.shutdown_grace) as supervisor:
-        supervisor.start(_workers(settings, settings.workers))
+        supervisor.start(programs)
         return supervisor.run()
 
 
@@ -204,19 +222,6 @@ def _listen(settings: Settings) -> socket.socket:
         ) from error
 
 
-def _apis(settings: Settings, listener: socket.socket) -> list[Program]:
-    fd = listener.fileno()
-    command = [sys.executable, "-m", "service.cli", "serve", "--fd", str(fd)]
-    names = [f"API process {number}" for number in range(1, settings.processes + 1)]
-    return [Program(name, command, settings.environment(), (fd,)) for name in names]
-
-
-def _workers(settings: Settings, count: int) -> list[Program]:
-    command = [sys.executable, "-m", "worker"]
-    names = [f"worker {number}" for number in range(1, count + 1)]
-    return [Program(name, command, settings.environment()) for name in names]
-
-
 def _accepts(listener: socket.socket) -> bool:
     """Whether the API answers; its socket accepts connections before it does."""
     host, port = listener.getsockname()[:2]
@@ -246,7 +251,7 @@ def _banner(settings: Settings, catalogue: Catalogue, listener: socket.socket) -
             f"  API        {address}  (docs: {address}/docs)",
             f"  dashboard  {address}/dashboard/",
             f"  Redis      {without_password(redis_url(settings))}",
-            f"  workers    {settings.workers} on {', '.join(settings.queues)}",
+            *workers_shown(settings),
             f"  tasks      {', '.join(task.name for task in catalogue)}",
         ]
     )

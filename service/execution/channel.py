@@ -18,6 +18,7 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self._received = bytearray()
+        self._unsent = bytearray()
 
     @classmethod
     def pair(cls) -> "tuple[Channel, Channel]":
@@ -30,8 +31,29 @@ class Channel:
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         """Raises `OSError` where the other end is gone."""
-        head = json.dumps(header).encode()
-        self._end.sendall(_LENGTHS.pack(len(head), len(body)) + head + body)
+        self._end.sendall(_packed(header, body))
+
+    def post(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """Send it without waiting; what the other end has no room for yet goes with `flush`.
+
+        Raises `OSError` where the other end is gone.
+        """
+        self._unsent += _packed(header, body)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send of what is left as much as there is room for. Raises `OSError`."""
+        while self._unsent:
+            try:
+                sent = self._end.send(self._unsent, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            del self._unsent[:sent]
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits for room: then wait until it can be written to, and `flush`."""
+        return bool(self._unsent)
 
     def receive(self) -> Message | None:
         """Wait for a message; None once the other end is closed."""
@@ -71,3 +93,8 @@ class Channel:
         body = bytes(self._received[body_start : body_start + body_length])
         del self._received[: body_start + body_length]
         return header, body
+
+
+def _packed(header: dict[str, Any], body: bytes) -> bytes:
+    head = json.dumps(header).encode()
+    return _LENGTHS.pack(len(head), len(body)) + head + body

@@ -230,6 +230,11 @@ class Claimer:
         self._unanswered: str | None = None  # the execution id of a claim whose reply was lost
         self.left_some = False  #: whether the last claim took none, and the queues may hold some
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether a claim was sent whose reply was lost; it may have taken a job."""
+        return self._unanswered is not None
+
     def claim(self, queues: Sequence[Queue]) -> Claim | None:
         """The first job of the first queue that has one, or None where all are empty.
 

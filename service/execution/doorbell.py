@@ -5,9 +5,11 @@ Redis's key tracking (CLIENT TRACKING, since 6.0) tells a client when a key that
 changed, whoever changes it: any number of queues, any enqueuer, and nothing is popped.
 """
 
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from redis import Redis
 from redis.connection import ConnectionInterface
@@ -24,7 +26,7 @@ class Doorbell:
 
     def __init__(self, client: Redis, keys: Sequence[str]) -> None:
         self._client, self._keys = client, keys
-        self._line: ConnectionInterface | None = None
+        self._line: Any = None
         self._tracks = True
 
     def wait(self, seconds: float) -> None:
@@ -32,19 +34,44 @@ class Doorbell:
 
         Raises `redis.ConnectionError` where Redis is away.
         """
+        ready = self.arm()
         if not self._tracks:
             time.sleep(min(seconds, POLL_INTERVAL))
-            return
+        elif not ready:
+            with self._hung_up_on_error():
+                if self._line is not None and self._line.can_read(timeout=seconds):
+                    self.heard()
+
+    def arm(self) -> bool:
+        """Have it ring from now on; whether something is on a queue already.
+
+        Raises `redis.ConnectionError` where Redis is away.
+        """
+        if not self._tracks:
+            return False
         try:
-            line = self._line or self._connect()
-            if not self._listen(line):
-                self._ring(line, seconds)
+            with self._hung_up_on_error():
+                line = self._line or self._connect()
+                if self._listen(line):
+                    return True
+                if line.can_read(timeout=0):
+                    self.heard()
+                    return True
+                return False
         except ResponseError as error:
             logger.warning("Redis can't track keys (%s); looking at the queues instead", error)
             self._tracks = False
-        except (RedisError, OSError):
-            self.close()
-            raise
+            return False
+
+    def fileno(self) -> int | None:
+        """What becomes readable when it rings; None where the server can't track keys."""
+        return self._line._sock.fileno() if self._line is not None else None
+
+    def heard(self) -> None:
+        """It has rung; to ring again it has to be armed. Raises `redis.ConnectionError`."""
+        with self._hung_up_on_error():
+            if self._line is not None:
+                self._line.read_response(push_request=True)
 
     def close(self) -> None:
         """Hang up; the next wait connects anew."""
@@ -61,11 +88,15 @@ class Doorbell:
         self._line = line
         return line
 
-    def _listen(self, line: ConnectionInterface) -> bool:
+    def _listen(self, line: Any) -> bool:
         """Have the keys tracked from this moment on; whether one of them holds something now."""
         line.send_command("EXISTS", *self._keys)
         return bool(line.read_response())
 
-    def _ring(self, line: ConnectionInterface, seconds: float) -> None:
-        if line.can_read(timeout=seconds):
-            line.read_response(push_request=True)
+    @contextlib.contextmanager
+    def _hung_up_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError):
+            self.close()
+            raise

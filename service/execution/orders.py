@@ -50,10 +50,12 @@ class Orders:
         except BlockingIOError:
             return  # full: it will wake
 
-    def heard(self) -> None:
-        """The loop is awake."""
+    def heard(self) -> bool:
+        """The loop is awake; whether there was something to look at."""
+        rang = False
         try:
             while os.read(self._pipe[0], 4096):
-                pass
+                rang = True
         except BlockingIOError:
-            return
+            pass
+        return rang

@@ -20,7 +20,7 @@ class Usage:
     """What an execution used: seconds, and bytes at the peak."""
 
     wall_seconds: float
-    cpu_seconds: float
+    cpu_seconds: float | None  #: None where nobody can tell
     peak_rss: int
 
 
@@ -36,10 +36,11 @@ class Outcome:
 
     def record(self) -> dict[str, Any]:
         """For the job's list of executions."""
+        cpu = self.usage.cpu_seconds
         return {
             "outcome": self.kind.value,
             "reason": self.reason,
             "wall_seconds": round(self.usage.wall_seconds, 6),
-            "cpu_seconds": round(self.usage.cpu_seconds, 6),
+            "cpu_seconds": None if cpu is None else round(cpu, 6),
             "peak_rss": self.usage.peak_rss,
         }

@@ -82,19 +82,32 @@ def test_redis_api_and_workers_are_started_again_when_they_are_killed(
     kill_and_await_successor(up, "serve --fd")
     assert up.ended(first)["status"] == up.ended(second)["status"] == "finished"
     kill_and_await_successor(up, "-m worker")
+    kill_and_await_successor(up, "-m worker --io")
     assert up.ended(up.submit("echo", value=1))["result"] == 1
+    on_io = up.http("POST", "/tasks/echo?queue=io", {"value": 2})
+    assert "id" in on_io, on_io
+    assert up.ended(on_io["id"])["result"] == 2
     assert up.url == url
-    assert up.text().count("starting it again") == 3
+    assert up.text().count("starting it again") == 4
 
 
 def kill_and_await_successor(up: Up, program: str) -> None:
-    (pid,) = [pid for pid in up.pids(program) if parent_of(pid) == up.process.pid]
+    def pids() -> list[int]:
+        found = up.pids(program)
+        others = [] if program.endswith("--io") else up.pids("--io")
+        return [pid for pid in found if pid not in others and parent_of(pid) == up.process.pid]
+
+    (pid,) = pids()
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: set(up.pids(program)) - {pid})
+    eventually(lambda: set(pids()) - {pid})
 
 
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def parent_of(pid: int) -> int | None:
+    """None where it has just ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -143,8 +156,9 @@ def test_a_job_longer_than_the_grace_goes_back_on_its_queue(up: Up, tmp_path: Pa
 
 def test_its_children_go_when_it_is_killed_itself(up: Up) -> None:
     up.start()
-    # Itself, Redis, the API, a worker, its scheduler, and the horses that it has ready
-    eventually(lambda: len(up.processes()) == 5 + SPARES)
+    # Itself, Redis, the API, a worker, an io worker, their schedulers, and the horses that the
+    # worker has ready
+    eventually(lambda: len(up.processes()) == 7 + SPARES)
     up.process.kill()
     up.process.wait()
     eventually(lambda: not up.processes(), 20)

@@ -3,8 +3,12 @@
 import asyncio
 import functools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +20,13 @@ from service.broker.enqueuer import Enqueuer, Submission
 from service.broker.records import JobRecord
 from service.broker.status import Status
 from service.settings import Settings
-from tests.conftest import PATIENCE, TASKS, Start, eventually
+from tests.conftest import PATIENCE, ROOT, TASKS, Start, eventually
 
-ALL_TASKS = (*TASKS, "tests.sample_worker_tasks", "tests.sample_waiting_tasks")
+ALL_TASKS = (
+    *TASKS,
+    *("tests.sample_worker_tasks", "tests.sample_waiting_tasks", "tests.sample_io_tasks"),
+)
+RQ = str(Path(sys.executable).with_name("rq"))
 OPTIONS = (
     *("queue", "timeout", "at_front", "result_ttl", "webhook", "expires"),
     *("depends_on", "on_dependency_failure", "result_as", "results_as"),
@@ -75,6 +83,11 @@ class Jobs:
             await client.aclose()
 
 
+def reasons(jobs: Jobs, job_id: str) -> list[tuple[str, str]]:
+    """How each of a job's executions ended, and why."""
+    return [(row["outcome"], row["reason"]) for row in jobs.broker.executions(job_id)]
+
+
 @pytest.fixture(scope="session")
 def all_tasks() -> Catalogue:
     return Catalogue.load(ALL_TASKS)
@@ -91,3 +104,26 @@ def jobs(redis_url: str, all_tasks: Catalogue) -> Iterator[Jobs]:
 def start_all_tasks(start_worker: Start) -> Start:
     """Start a worker that knows the further tasks as well."""
     return functools.partial(start_worker, PADDOCK_TASKS=",".join(ALL_TASKS))
+
+
+@pytest.fixture
+def start_io(start_all_tasks: Start) -> Start:
+    """Start a worker of jobs that wait."""
+    return functools.partial(start_all_tasks, "--io")
+
+
+@pytest.fixture
+def rq(redis_url: str) -> Any:
+    """Run `rq` to its end. It takes options after its subcommand only, the URL too."""
+
+    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [RQ, *arguments, "-u", redis_url],
+            cwd=ROOT,
+            env=os.environ | {"PADDOCK_TASKS": ",".join(TASKS)} | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run

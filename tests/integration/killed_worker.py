@@ -2,6 +2,8 @@
 
     python -m tests.integration.killed_worker QUEUE MARKER CLASS.METHOD before|after SIGNAL VICTIM
 
+With `--io` as a last word it is an io worker.
+
 The victim is the process that runs the method (`self`), or it and its parent (`both`). The marker
 is a file: once it is there, nobody dies any more.
 """
@@ -19,23 +21,37 @@ import worker
 from jobs import Task
 from service.execution.channel import Channel
 from service.execution.claim import Claimer
+from service.execution.claims import Claims
 from service.execution.housekeeping import Housekeeper
+from service.execution.io_worker import IOWorker
+from service.execution.loop_harness import LoopHarness
+from service.execution.loop_horse import LoopHorse
+from service.execution.loop_runs import AsyncRun
 from service.execution.recovery import Recovery
 from service.execution.settlement import Settler
 from service.execution.stable import Stable
+from service.execution.taken import Taken
+from service.execution.together import Together
 from service.execution.watch import Watch
 
 CLASSES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         worker.Worker,
+        AsyncRun,
         Channel,
         Claimer,
+        Claims,
         Housekeeper,
+        IOWorker,
+        LoopHarness,
+        LoopHorse,
         Recovery,
         Settler,
         Stable,
+        Taken,
         Task,
+        Together,
         Watch,
     )
 }
@@ -60,7 +76,7 @@ def wrapped(method: Callable[..., Any], when: str, die: Callable[[], None]) -> C
             die()
         outcome = method(*args, **kwargs)
         # A claim that found nothing is not the moment that is meant.
-        if when == "after" and (method.__name__ != "answered" or outcome is not None):
+        if when == "after" and (method.__name__ != "answered" or outcome not in (None, [])):
             die()
         return outcome
 
@@ -68,12 +84,12 @@ def wrapped(method: Callable[..., Any], when: str, die: Callable[[], None]) -> C
 
 
 def main() -> int:
-    queue, marker, point, when, number, victim = sys.argv[1:]
+    queue, marker, point, when, number, victim, *options = sys.argv[1:]
     owner, name = point.split(".")
     die = functools.partial(die_once, Path(marker), signal.Signals[number], victim)
     cls: Any = CLASSES[owner]
     setattr(cls, name, wrapped(getattr(cls, name), when, die))
-    sys.argv = ["worker.py", "--queues", queue]
+    sys.argv = ["worker.py", "--queues", queue, *options]
     return worker.main()
 
 

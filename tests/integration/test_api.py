@@ -724,8 +724,8 @@ def test_every_queue_is_listed_whether_or_not_it_has_jobs(
 ) -> None:
     rq_queue(connection, "elsewhere").enqueue(ECHO)
     listed = api.get("/queues").json()
-    assert [queue["name"] for queue in listed] == ["cpu", "default", "elsewhere", "mail"]
-    assert [queue["oldest_age"] for queue in listed if queue["name"] != "elsewhere"] == [None] * 3
+    assert [queue["name"] for queue in listed] == ["cpu", "default", "elsewhere", "io", "mail"]
+    assert [queue["oldest_age"] for queue in listed if queue["name"] != "elsewhere"] == [None] * 4
 
 
 def test_workers_show_what_they_do(
@@ -744,7 +744,7 @@ def test_workers_show_what_they_do(
     assert busy["state"] == "busy"
     assert api.get(f"/jobs/{job_id}").json()["worker"] == busy["name"]
     counts = {queue["name"]: queue["workers"] for queue in api.get("/queues").json()}
-    assert counts == {"cpu": 0, "default": 1, "mail": 1}
+    assert counts == {"cpu": 0, "default": 1, "io": 0, "mail": 1}
     assert api.get("/queues/default").json()["running"] == 1
 
 
@@ -755,9 +755,10 @@ def test_the_service_is_live_and_ready_and_warns_of_queues_that_nobody_serves(
     answer = api.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
     assert answer.json()["warnings"] == [
-        f"no worker listens on queue {name!r}" for name in ("default", "cpu", "mail")
+        f"no worker listens on queue {name!r}" for name in ("default", "cpu", "mail", "io")
     ]
     start_worker("--queues", "mail,default")
+    start_worker("--io")
     assert api.get("/health/ready").json()["warnings"] == ["no worker listens on queue 'cpu'"]
 
 

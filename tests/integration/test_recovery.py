@@ -247,6 +247,27 @@ IN_THE_HORSE = [
     ("Task.run", "after", "succeed_at"),
     ("Task.run", "before", "succeed_later"),
 ]
+IN_THE_IO_WORKER = [
+    ("Claims.calls", "after", "SIGKILL"),
+    ("Claims.answered", "before", "SIGKILL"),
+    ("Claims.answered", "after", "SIGKILL"),
+    ("Claims.answered", "after", "SIGTERM"),
+    ("Together.begin", "before", "SIGKILL"),
+    ("LoopHarness.begin", "after", "SIGKILL"),
+    ("LoopHarness.begin", "after", "SIGTERM"),
+    ("Taken.ended", "before", "SIGKILL"),
+    ("IOWorker._is_recorded", "before", "SIGKILL"),
+    ("IOWorker._is_recorded", "before", "SIGTERM"),
+    ("IOWorker._is_recorded", "after", "SIGKILL"),
+]
+IN_THE_LOOP_HORSE = [
+    ("IOWorker._run_loop_horse", "before", "self"),
+    ("LoopHorse._begin", "before", "self"),
+    ("LoopHorse._begin", "after", "both"),
+    ("Task.run_in_loop", "before", "self"),
+    ("AsyncRun._finish", "before", "both"),
+    ("AsyncRun._finish", "after", "self"),
+]
 POINTS = [
     *(
         Point(method, when, number, task=task)
@@ -257,6 +278,14 @@ POINTS = [
         Point(method, when, victim=victim, task=task)
         for method, when, task in IN_THE_HORSE
         for victim in ("self", "both")
+    ),
+    *(
+        Point(method, when, number, task="succeed_in_loop")
+        for method, when, number in IN_THE_IO_WORKER
+    ),
+    *(
+        Point(method, when, victim=victim, task="succeed_in_loop")
+        for method, when, victim in IN_THE_LOOP_HORSE
     ),
 ]
 
@@ -304,6 +333,7 @@ def killed_at(
             start(
                 *["-m", "tests.integration.killed_worker", f"q{number}", marker],
                 *[point.method, point.when, point.number, point.victim],
+                *(["--io"] if point.task == "succeed_in_loop" else []),
             )
         for point in POINTS:
             eventually((folder / point.name).exists, 60)

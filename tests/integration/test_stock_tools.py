@@ -1,8 +1,6 @@
 """RQ's own commands and classes on Paddock's jobs, as somebody has them who uses RQ already."""
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,27 +12,9 @@ from rq.job import Job
 
 from service.broker.status import Status
 from service.execution.claim import Claimer
-from tests.conftest import ROOT, TASKS, Start, eventually
+from tests.conftest import Start, eventually
 from tests.integration.conftest import Jobs
 from tests.integration.test_worker import RQ, lines
-
-
-@pytest.fixture
-def rq(redis_url: str) -> Any:
-    """Run `rq` to its end. It takes options after its subcommand only, the URL too."""
-
-    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [RQ, *arguments, "-u", redis_url],
-            cwd=ROOT,
-            env=os.environ | {"PADDOCK_TASKS": ",".join(TASKS)} | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return run
-
 
 QUEUES = ("default", "cpu", "mail")
 
@@ -162,3 +142,13 @@ def test_a_job_that_rqs_own_queue_enqueued_runs_where_its_function_is_a_task(
     assert start(sys.executable, "worker.py", "--burst").wait(timeout=30) == 0
     assert jobs[by_task.id].result == "a"
     assert jobs[by_path.id].result == "b"
+
+
+def test_the_io_worker_under_rqs_command_runs_and_leaves(jobs: Jobs, rq: Any) -> None:
+    ids = jobs.submit_many("wait", [{"seconds": 0.2, "value": n} for n in range(30)])
+    ended = rq(
+        *("worker", "-b", "-S", "json", "-w", "service.execution.io_worker.IOWorker", "io"),
+        PADDOCK_TASKS="tests.sample_io_tasks",
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert [jobs[job_id].result for job_id in ids] == list(range(30))

@@ -85,6 +85,11 @@ def test_an_unknown_task_is_told_with_those_there_are(catalogue: Catalogue) -> N
         ("@job(concurrency_key='a')\ndef t(a: int): ...", "needs a concurrency"),
         ("@job(concurrency=1, concurrency_key='b')\ndef t(a: int): ...", "'b' is none of its"),
         ("@job(colour='red')\ndef t(): ...", "colour"),
+        ("@job(isolation='async')\ndef t(): ...", "is for `async def`.*isolation='thread'"),
+        ("@job(isolation='thread')\nasync def t(): ...", "plain functions; this may say 'async'"),
+        ("@job(isolation='async', memory='64MiB')\nasync def t(): ...", "limit a process"),
+        ("@job(isolation='thread', cpu_seconds=1)\ndef t(): ...", "limit a process"),
+        ("@job(isolation='fiber')\ndef t(): ...", "one of process, shared, async, thread"),
         ("def make():\n    @job\n    def t(): ...\nmake()", "top level of its module"),
         ("@job\nclass T: ...", "plain function"),
         ("@job\ndef t(): ...\n@job\ndef t(): ...", "a task named 't' exists already"),
@@ -96,6 +101,18 @@ def test_a_wrong_declaration_fails_with_file_and_line(
     with pytest.raises(DeclarationError, match=reason) as refused:
         declare(tasks=source + "\n")
     assert "tasks.py:" in str(refused.value)
+
+
+def test_the_queue_of_jobs_that_wait_together_is_io_unless_they_name_another(declare: Any) -> None:
+    catalogue = declare(
+        tasks="@job(isolation='async')\nasync def a(): ...\n"
+        "@job(isolation='thread')\ndef b(): ...\n"
+        "@job(isolation='async', queue='mail')\nasync def c(): ...\n"
+        "@job(isolation='shared')\ndef d(): ...\n"
+        "@job\nasync def e(): ...\n"
+    )
+    queues = {task.name: task.policy.queue for task in catalogue}
+    assert queues == {"a": "io", "b": "io", "c": "mail", "d": "default", "e": "default"}
 
 
 def test_two_modules_may_not_declare_the_same_name(declare: Any) -> None:

@@ -1,0 +1,44 @@
+"""A job that a worker has taken and has to answer for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+from rq.executions import Execution
+from rq.queue import Queue
+
+from jobs import Task
+from jobs.catalogue import Catalogue
+from service.execution.claim import Claim, ClaimedJob, function_path
+from service.execution.decision import Ended
+from service.execution.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taken:
+    """One job, from its claim to its end."""
+
+    queue: Queue
+    job: ClaimedJob
+    execution: Execution
+    task: Task[..., Any] | None  #: None where the job names no task of the catalogue
+    may_be_poison: bool  #: a process has died with it, and at its next such death it is failed
+
+    @classmethod
+    def of(cls, claim: Claim, connection: Redis, catalogue: Catalogue, worker_name: str) -> "Taken":
+        """What this claim has taken for this worker."""
+        job = claim.job(connection)
+        execution = Execution(claim.execution_id, job.id, connection, worker_name)
+        execution._job = job
+        crashes, most = (_number(claim, name) for name in (b"crashes", b"max_crashes"))
+        poison = crashes > 0 and crashes + 1 >= most > 0
+        return cls(claim.queue, job, execution, catalogue.at(function_path(job)), poison)
+
+    def ended(self, outcome: Outcome) -> Ended:
+        """What is to be recorded of it."""
+        return Ended(self.queue, self.job, self.execution, outcome)
+
+
+def _number(claim: Claim, field: bytes) -> int:
+    text = claim.fields.get(field, b"")
+    return int(text) if text.isdigit() else 0
