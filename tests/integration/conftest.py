@@ -5,6 +5,7 @@ import functools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from service.broker.records import JobRecord
 from service.broker.status import Status
 from service.settings import Settings
 from tests.conftest import PATIENCE, TASKS, Start, eventually
+from tests.integration.databases import Database, PostgresServer, postgres, sqlite
+from tests.integration.outbox_program import Program, running
 
 ALL_TASKS = (*TASKS, "tests.sample_worker_tasks", "tests.sample_waiting_tasks")
 OPTIONS = (
@@ -91,3 +94,29 @@ def jobs(redis_url: str, all_tasks: Catalogue) -> Iterator[Jobs]:
 def start_all_tasks(start_worker: Start) -> Start:
     """Start a worker that knows the further tasks as well."""
     return functools.partial(start_worker, PADDOCK_TASKS=",".join(ALL_TASKS))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with postgres() as server:
+        if server is None:
+            pytest.skip("no PostgreSQL on this machine: apt-get install postgresql")
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty one."""
+    if request.param == "sqlite":
+        return sqlite(tmp_path)
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.new_database()
+
+
+@pytest.fixture
+def program(database: Database, settings: Settings) -> Iterator[Program]:
+    """With its tables made."""
+    tasks = Catalogue.load((*ALL_TASKS, "tests.sample_unique_tasks"))
+    with running(database, settings, tasks) as program:
+        program.create_tables()
+        yield program
