@@ -31,12 +31,7 @@ def call(
         given = options.result_as or options.results_as
         parameters = task.parameters.accept_values(args, kwargs, given)
     except ValidationError as error:
-        rows = [
-            {"in": "call", "field": ".".join(map(str, row["loc"])), "message": row["msg"]}
-            for row in error.errors(include_url=False, include_input=False)
-        ]
-        told = "; ".join(f"{row['field']}: {row['message']}" for row in rows)
-        raise ParametersInvalid(f"{task.name}: {told}", task=task.name, errors=rows) from error
+        raise parameters_invalid(task, error) from error
     return submission_of(task, parameters, options, door.settings, door.catalogue)
 
 
@@ -46,6 +41,16 @@ def task_of(function: Callable[..., Any], door: Door) -> Task[..., Any]:
     if known is None:
         raise NotInCatalogue(_what_to_do(function, door.settings.tasks))
     return known
+
+
+def parameters_invalid(task: Task[..., Any], error: ValidationError) -> ParametersInvalid:
+    """What the caller of the task is told."""
+    rows = [
+        {"in": "call", "field": ".".join(map(str, row["loc"])), "message": row["msg"]}
+        for row in error.errors(include_url=False, include_input=False)
+    ]
+    told = "; ".join(f"{row['field']}: {row['message']}" for row in rows)
+    return ParametersInvalid(f"{task.name}: {told}", task=task.name, errors=rows)
 
 
 def _path(function: Any) -> str:

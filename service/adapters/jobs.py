@@ -8,8 +8,8 @@
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from jobs import Task
 from service.adapters import operations
@@ -20,6 +20,9 @@ from service.broker.intake import Options
 from service.broker.records import JobRecord
 from service.broker.status import Status
 from service.errors import JobNotEnded
+
+if TYPE_CHECKING:  # not everybody has SQLAlchemy
+    from service.adapters.outbox import AnySession
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -138,6 +141,36 @@ class Jobs:
         record = await asyncio.wrap_future(self._door.begin(operations.submit, submission))
         return Job(record.id, task, self._door)
 
+    @overload
+    def submit_on_commit(
+        self,
+        session: "AnySession",
+        task: Task[P, Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Job[R]: ...
+
+    @overload
+    def submit_on_commit(
+        self, session: "AnySession", task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
+
+    def submit_on_commit(
+        self, session: "AnySession", task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[Any]:
+        """The job that there will be once this session of SQLAlchemy has committed, if it does.
+
+        It is written as `session.add` writes objects, to the table `paddock_outbox`, and sent after
+        the commit: at once, or by a later sweep of `service.adapters.outbox`. Until then all but
+        the `id` of what is returned raises `JobNotFound`; after a rollback, for ever.
+
+        Raises what `service.adapters.calls.call` raises; `OptionsInvalid` for a unique task and
+        with an idempotency key; and `ImportError` where there is no SQLAlchemy 2.
+        """
+        job_id = _add_to(session, self._door, task, args, kwargs, self._options)
+        return Job(job_id, task, self._door)
+
     def job(self, job_id: str) -> Job[Any]:
         """One that was submitted before, here or elsewhere."""
         return Job(job_id, door=self._door)
@@ -168,6 +201,44 @@ class BlockingJobs:
         record = self._door.begin(operations.submit, submission).result()
         return BlockingJob(record.id, task, self._door)
 
+    @overload
+    def submit_on_commit(
+        self,
+        session: "AnySession",
+        task: Task[P, Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> BlockingJob[R]: ...
+
+    @overload
+    def submit_on_commit(
+        self, session: "AnySession", task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> BlockingJob[R]: ...
+
+    def submit_on_commit(
+        self, session: "AnySession", task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> BlockingJob[Any]:
+        """As `Jobs.submit_on_commit`."""
+        job_id = _add_to(session, self._door, task, args, kwargs, self._options)
+        return BlockingJob(job_id, task, self._door)
+
     def job(self, job_id: str) -> BlockingJob[Any]:
         """As `Jobs.job`."""
         return BlockingJob(job_id, door=self._door)
+
+
+def _add_to(
+    session: "AnySession",
+    door: Door,
+    task: Task[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Options,
+) -> str:
+    try:
+        from service.adapters import outbox
+    except ImportError as error:
+        told = f"submit_on_commit needs SQLAlchemy 2 ({error}): pip install 'paddock[sqlalchemy]'"
+        raise ImportError(told) from error
+    return outbox.add(session, door, call(door, task, args, kwargs, options), options)

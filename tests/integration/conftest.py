@@ -21,6 +21,8 @@ from service.broker.records import JobRecord
 from service.broker.status import Status
 from service.settings import Settings
 from tests.conftest import PATIENCE, ROOT, TASKS, Start, eventually
+from tests.integration.databases import Database, PostgresServer, postgres, sqlite
+from tests.integration.outbox_program import Program, running
 
 ALL_TASKS = (
     *TASKS,
@@ -127,3 +129,29 @@ def rq(redis_url: str) -> Any:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with postgres() as server:
+        if server is None:
+            pytest.skip("no PostgreSQL on this machine: apt-get install postgresql")
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty one."""
+    if request.param == "sqlite":
+        return sqlite(tmp_path)
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.new_database()
+
+
+@pytest.fixture
+def program(database: Database, settings: Settings) -> Iterator[Program]:
+    """With its tables made."""
+    tasks = Catalogue.load((*ALL_TASKS, "tests.sample_unique_tasks"))
+    with running(database, settings, tasks) as program:
+        program.create_tables()
+        yield program

@@ -105,6 +105,16 @@ def test_the_test_kit_is_for_tests_only() -> None:
     assert not wrong
 
 
+def test_sqlalchemy_is_known_to_the_outbox_only() -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in _modules()
+        if not path.is_relative_to(ROOT / "service/adapters/outbox")
+        and any(_within(name, "sqlalchemy") for name in _imports(path))
+    ]
+    assert not wrong
+
+
 def test_a_worker_never_loads_the_web_framework() -> None:
     script = "import sys, worker; print('fastapi' in sys.modules, 'starlette' in sys.modules)"
     out = subprocess.run(

@@ -43,6 +43,14 @@ def test_later_ids_sort_behind_earlier_ones(clock: list[int]) -> None:
     assert len(set(made)) == len(made)
 
 
+def test_ids_of_the_same_millisecond_sort_in_their_order(clock: list[int]) -> None:
+    made = []
+    for _ in range(1000):
+        clock[0] += 1000
+        made.append(new_job_id())
+    assert made == sorted(made)
+
+
 def test_ids_of_the_same_moment_differ(clock: list[int]) -> None:
     assert len({new_job_id() for _ in range(10_000)}) == 10_000
 
