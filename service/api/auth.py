@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -71,7 +73,8 @@ class Guard:
         """Without keys, "it comes from this machine" is all the protection there is.
 
         A web page can have its visitor's browser call this machine: under its own name (DNS
-        rebinding), or from its own pages (cross-site requests).
+        rebinding), or from its own pages (cross-site requests). And a program elsewhere can say
+        "localhost" where the server listens on other addresses, as a user's own app may.
         """
         name = _host_name(headers.get("host", ""))
         if name in self._allowed_names:
@@ -81,7 +84,22 @@ class Guard:
                 f"This service does not go by the name {name!r}: add it to "
                 "PADDOCK_ALLOWED_HOSTS, or set PADDOCK_API_KEYS."
             )
+        if not _is_local((scope.get("server") or ("",))[0]):
+            return RequestRefused(
+                "This request comes from another machine: set PADDOCK_API_KEYS, or have "
+                f"PADDOCK_ALLOWED_HOSTS list {name!r} where something else keeps strangers out."
+            )
         return None
+
+
+@lru_cache
+def _is_local(address: str) -> bool:
+    """Whether only this machine reaches this address of the server's; a socket's path, say."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return True
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 def _hash(key: bytes) -> bytes:

@@ -306,6 +306,33 @@ def test_strangers_are_refused_at_paddocks_routes_and_at_no_others(
     assert client.post("/orders", json={"zip_code": 1}, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("127.0.0.1", 202),
+        ("[::1]", 202),
+        ("[::ffff:127.0.0.1]", 202),
+        ("192.0.2.1", 403),
+        ("[2001:db8::1]", 403),
+        ("[::ffff:192.0.2.1]", 403),
+    ],
+)
+@pytest.mark.parametrize("is_mounted", [False, True])
+def test_without_keys_who_comes_from_another_machine_does_not_pass_for_this_one(
+    settings: Settings, catalogue: Catalogue, address: str, status: int, is_mounted: bool
+) -> None:
+    """Paddock's own server refuses to listen on such an address; the user's may well."""
+    app, allowed = FastAPI(), settings.model_copy(update={"allowed_hosts": ("work.example",)})
+    if is_mounted:
+        app.mount("/work", create_app(allowed, catalogue))
+    else:
+        app.include_router(paddock_router(allowed, catalogue), prefix="/work")
+    with client_of(app, base_url=f"http://{address}") as client:
+        for host, expected in (("localhost", status), ("work.example", 202)):
+            submitted = client.post("/work/tasks/echo", json={}, headers={"Host": host})
+            assert submitted.status_code == expected, submitted.text
+
+
 # Errors
 
 
