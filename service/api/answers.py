@@ -4,7 +4,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Response
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -39,18 +39,22 @@ def job_response(record: JobRecord, status: HTTPStatus = HTTPStatus.OK) -> Respo
     return json_response(JobView.model_validate(record), status)
 
 
-def job_location(request: Request, job_id: str) -> str:
-    """Where the job is found, also where the app is mounted below a path."""
-    return f"{request.scope.get('root_path', '')}/jobs/{job_id}"
-
-
 def problems(**described: str) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's `responses` for these problems: `problems(s404="No such job.")`."""
+    """OpenAPI's `responses` for these problems: `problems(s404="No such job.")`.
+
+    `default` is for all others.
+    """
     return {
-        int(code.removeprefix("s")): {
+        code if code == "default" else int(code.removeprefix("s")): {
             "description": text,
             **({"headers": _RETRY_AFTER} if code in ("s429", "s503") else {}),
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemView"}}},
         }
         for code, text in described.items()
     }
+
+
+FOREIGN = "It comes from another site's page, or under a foreign Host name."
+
+#: what the guard answers, before any route
+REFUSALS = problems(s401="A key is needed.", s403=FOREIGN)

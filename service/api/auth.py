@@ -4,15 +4,17 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.health import OPEN_PATHS
 from service.api.problems import problem_response
-from service.errors import KeyMissing, Problem, RequestRefused
+from service.api.visit import Visit, visit_of
+from service.errors import KeyMissing, RequestRefused
 from service.settings import Settings
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -43,54 +45,65 @@ class Guard:
         self._keys = ApiKeys(
             key.get_secret_value().encode(errors="surrogateescape") for key in settings.api_keys
         )
-        named = (*LOOPBACK_NAMES, settings.host, *settings.allowed_hosts)
-        self._hosts = {name.lower() for name in named}
+        self._own_names = {name.lower() for name in (*LOOPBACK_NAMES, settings.host)}
+        self._allowed_names = {name.lower() for name in settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (problem := self._problem(scope)):
-            await problem_response(problem)(scope, receive, send)
-        else:
-            _note_caller(scope)
-            await self._app(scope, receive, send)
-
-    def _problem(self, scope: Scope) -> Problem | None:
-        headers = Headers(scope=scope)
+        headers, visit = Headers(scope=scope), visit_of(scope)
         key, by_browser = _shown_key(headers)
-        if not self._keys:
-            # Without keys, "it comes from this machine" is all the protection there is, and a web
-            # page can have its visitor's browser call this machine: under its own name (DNS
-            # rebinding), or from its own pages (cross-site requests, below).
-            if (host := _host_name(headers.get("host", ""))) not in self._hosts:
-                return RequestRefused(
-                    f"This service does not go by the name {host!r}: add it to "
-                    "PADDOCK_ALLOWED_HOSTS, or set PADDOCK_API_KEYS."
-                )
-        elif _route(scope) not in OPEN_PATHS and not (key and self._keys.open_with(key)):
-            return _key_missing(headers, shown=key is not None)
-        if (by_browser or not self._keys) and scope["method"] not in SAFE_METHODS:
-            return _cross_site_problem(headers)
+        problem = (
+            self._key_problem(headers, visit, key)
+            if self._keys
+            else self._name_problem(headers, scope)
+        )
+        if not problem and (by_browser or not self._keys) and scope["method"] not in SAFE_METHODS:
+            problem = _cross_site_problem(headers)
+        if problem:
+            await problem_response(problem)(scope, receive, send)
+            return
+        visit.caller = _hash(key).hex() if key else ""
+        await self._app(scope, receive, send)
+
+    def _key_problem(self, headers: Headers, visit: Visit, key: bytes | None) -> KeyMissing | None:
+        if visit.path in OPEN_PATHS or (key and self._keys.open_with(key)):
+            return None
+        return _key_missing(headers, shown=key is not None)
+
+    def _name_problem(self, headers: Headers, scope: Scope) -> RequestRefused | None:
+        """Without keys, "it comes from this machine" is all the protection there is.
+
+        A web page can have its visitor's browser call this machine: under its own name (DNS
+        rebinding), or from its own pages (cross-site requests). And a program elsewhere can say
+        "localhost" where the server listens on other addresses, as a user's own app may.
+        """
+        name = _host_name(headers.get("host", ""))
+        if name in self._allowed_names:
+            return None
+        if name not in self._own_names:
+            return RequestRefused(
+                f"This service does not go by the name {name!r}: add it to "
+                "PADDOCK_ALLOWED_HOSTS, or set PADDOCK_API_KEYS."
+            )
+        if not _is_local((scope.get("server") or ("",))[0]):
+            return RequestRefused(
+                "This request comes from another machine: set PADDOCK_API_KEYS, or have "
+                f"PADDOCK_ALLOWED_HOSTS list {name!r} where something else keeps strangers out."
+            )
         return None
 
 
-def caller_of(request: Request) -> str:
-    """Whose request it is: the same text for the same key, out of which that can't be read."""
-    caller: str = request.state.caller
-    return caller
-
-
-def _note_caller(scope: Scope) -> None:
-    if scope["type"] == "http":
-        key, _ = _shown_key(Headers(scope=scope))
-        scope.setdefault("state", {})["caller"] = _hash(key).hex() if key else ""
+@lru_cache
+def _is_local(address: str) -> bool:
+    """Whether only this machine reaches this address of the server's; a socket's path, say."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return True
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 def _hash(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
-
-
-def _route(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _shown_key(headers: Headers) -> tuple[bytes | None, bool]:

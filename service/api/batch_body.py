@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from jobs import Task
 from service.api.json_stream import ArrayItems, Item, Lines
+from service.api.parameters import JSON, what_it_takes
 from service.api.problems import failing_fields, in_words
 from service.errors import (
     BatchTooLarge,
@@ -17,7 +18,6 @@ from service.errors import (
 )
 from service.settings import Settings
 
-JSON = "application/json"
 LINES = ("application/x-ndjson", "application/jsonl")
 BLOCK = 64 * 1024  # bytes taken apart at once: what trickles in is not gone over at each byte
 
@@ -88,7 +88,7 @@ class BatchBody:
         self, told: str, rows: Iterable[dict[str, Any]], **place: Any
     ) -> ParametersInvalid:
         return ParametersInvalid(
-            f"{told}. Nothing was accepted. GET /tasks/{self._task.name} shows what it takes.",
+            f"{told}. Nothing was accepted. {what_it_takes(self._request, self._task)}",
             task=self._task.name,
             **place,
             errors=list(rows),

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from jobs import Task
 from jobs.catalogue import Catalogue
 from service.api.answers import LOCATION, encoded, json_response, problems
-from service.api.batch_body import JSON, LINES, BatchBody
+from service.api.batch_body import LINES, BatchBody
 from service.api.batch_schemas import (
     BatchAccepted,
     BatchCanceled,
@@ -19,10 +19,13 @@ from service.api.batch_schemas import (
     BatchRowView,
     BatchView,
 )
+from service.api.components import operation_id
 from service.api.dependencies import BatchId, BrokerDep, SettingsDep
 from service.api.idempotency import DESCRIBED_KEY, batch_once
 from service.api.options import RunOptions, expiry_of, moment_of
-from service.api.task_schemas import parameter_schemas
+from service.api.parameters import JSON
+from service.api.task_schemas import TaskSchemas
+from service.api.visit import address
 from service.batch_store import job_id_in
 from service.broker.batches import BatchRow
 from service.broker.enqueuer import Submission
@@ -36,31 +39,28 @@ router = APIRouter(prefix="/batches", tags=["batches"])
 _GONE = problems(s404="No such batch.", s503="Redis is away.")
 
 
-def batch_routes(catalogue: Catalogue) -> APIRouter:
+def add_batch_routes(router: APIRouter, catalogue: Catalogue, schemas: TaskSchemas) -> None:
     """`POST /tasks/<name>/batch` for each task."""
-    submitting = APIRouter(prefix="/tasks", tags=["batches"])
-    bodies, _definitions = parameter_schemas(catalogue)
     for task in catalogue:
-        _add_batch_route(submitting, task, bodies[task.name])
+        _add_batch_route(router, task, schemas.parameters[task.name])
 
-    @submitting.post("/{task}/batch", include_in_schema=False)
+    @router.post("/tasks/{task}/batch", include_in_schema=False)
     async def submit_to_nothing(task: str) -> Response:
         catalogue[task]  # raises UnknownTask, which lists those there are
         raise AssertionError("unreachable: each task has a route of its own, before this one")
-
-    return submitting
 
 
 def _add_batch_route(router: APIRouter, task: Task[..., Any], body: dict[str, Any]) -> None:
     listed = {"type": "array", "items": body, "minItems": 1}
     lines = {"type": "string", "description": "One JSON object a line."}
     router.add_api_route(
-        f"/{task.name}/batch",
+        f"/tasks/{task.name}/batch",
         _submit_batch_to(task),
         methods=["POST"],
         status_code=HTTPStatus.ACCEPTED,
         name=f"submit_batch_{task.name}",
-        operation_id=f"submit_batch_{task.name}",
+        generate_unique_id_function=operation_id,
+        tags=["batches"],
         summary=f"Many of: {task.description.partition(chr(10))[0] or task.name}",
         description="All of them are accepted, or none. The body is read as a stream.",
         response_model=BatchAccepted,
@@ -135,7 +135,7 @@ def _submit_batch_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]
         except AlreadySubmitted as found:  # and has been discarded: the first one stands for it
             batch_id, status = found.job_id, HTTPStatus.OK
             headers = {"Idempotency-Replayed": "true"}
-        headers["Location"] = f"{request.scope.get('root_path', '')}/batches/{batch_id}"
+        headers["Location"] = address(request.scope, f"/batches/{batch_id}")
         accepted = _accepted(batch_id, task.name, staging.count)
         return StreamingResponse(accepted, status, headers, media_type=JSON)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
+from service.api.visit import visit_of
 from service.broker.broker import Broker
 from service.errors import BatchNotFound, JobNotFound
 from service.settings import Settings
@@ -15,15 +16,13 @@ _BATCH_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def broker_of(request: Request) -> Broker:
-    """The application's one."""
-    broker: Broker = request.app.state.broker
-    return broker
+    """That of the service whose route this is."""
+    return visit_of(request.scope).broker
 
 
 def settings_of(request: Request) -> Settings:
-    """The application's one."""
-    settings: Settings = request.app.state.settings
-    return settings
+    """Those of the service whose route this is."""
+    return visit_of(request.scope).settings
 
 
 # FastAPI runs a plain function in a thread, which takes longer than these do.

@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter, Response
 
-from service.api.answers import json_response, problems
+from service.api.answers import FOREIGN, json_response, problems
 from service.api.dependencies import BrokerDep, SettingsDep
 from service.api.schemas import LiveView, ReadyView
 from service.broker.health import check_ready
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(prefix="/health", tags=["health"], responses=problems(s403=FOREIGN))
 
 OPEN_PATHS = ("/health/live", "/health/ready")
 

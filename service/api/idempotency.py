@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import Request
 
 from jobs import Task
-from service.api.auth import caller_of
 from service.api.options import RunOptions, SubmitOptions
+from service.api.visit import visit_of
 from service.errors import IdempotencyKeyMalformed
 from service.submission import Once, digest
 
@@ -59,7 +59,7 @@ def _once(
         return None
     asked = options.model_dump(mode="json", exclude={"wait"}, exclude_defaults=True)
     return Once(
-        record=f"paddock:idempotency:{place}:{digest(caller_of(request), key)}",
+        record=f"paddock:idempotency:{place}:{digest(visit_of(request.scope).caller, key)}",
         fingerprint=digest(parameters, asked),
         ttl=ttl,
     )

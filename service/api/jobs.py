@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from service.api.answers import job_location, job_response, json_response, problems
+from service.api.answers import job_response, json_response, problems
 from service.api.dependencies import BrokerDep, JobId
 from service.api.options import ListOptions, WaitOption
 from service.api.schemas import ExecutionView, JobPage, JobView
+from service.api.visit import address
 from service.broker.broker import Broker
 from service.broker.listing import JobFilter
 from service.broker.records import JobRecord
@@ -91,7 +92,7 @@ def retry_job(job_id: JobId, broker: BrokerDep, request: Request) -> Response:
     """Queue it again with the same parameters, and all its retries."""
     broker.actions.retry(job_id)
     response = job_response(broker.job(job_id), HTTPStatus.ACCEPTED)
-    response.headers["Location"] = job_location(request, job_id)
+    response.headers["Location"] = address(request.scope, f"/jobs/{job_id}")
     return response
 
 

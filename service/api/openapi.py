@@ -6,38 +6,25 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from jobs.catalogue import Catalogue
-from service.api.batch_schemas import BatchRowView
 from service.api.health import OPEN_PATHS
-from service.api.schemas import ProblemView
-from service.api.task_schemas import job_schemas, parameter_schemas
-
-_KEYS = {
-    "bearer": {"type": "http", "scheme": "bearer"},
-    "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
-    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-}
+from service.api.keys import SCHEMES
 
 
-def openapi(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
+def openapi(app: FastAPI) -> dict[str, Any]:
     """The document, made once."""
     if app.openapi_schema is None:
-        app.openapi_schema = _document(app, catalogue)
+        app.openapi_schema = _document(app)
     return app.openapi_schema
 
 
-def _document(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
+def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    _bodies, schemas = parameter_schemas(catalogue)
-    schemas |= job_schemas(catalogue)[1]
-    for view in (ProblemView, BatchRowView):  # those that no response_model names
-        schema = view.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs", {}) | {view.__name__: schema}
-    document["components"]["schemas"] |= schemas
-    document["components"]["securitySchemes"] = _KEYS
-    needed: list[dict[str, list[str]]] = [{name: []} for name in _KEYS]
+    document["components"]["securitySchemes"] = {
+        scheme.scheme_name: scheme.described() for scheme in SCHEMES
+    }
+    needed: list[dict[str, list[str]]] = [{scheme.scheme_name: []} for scheme in SCHEMES]
     document["security"] = needed if app.state.settings.api_keys else [{}, *needed]
     for operation in _operations(document):
         _drop_fastapi_errors(operation)

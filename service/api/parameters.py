@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from jobs import Task
 from service.api.forms import form_to_json
 from service.api.problems import failing_fields, in_words
+from service.api.visit import address
 from service.errors import MalformedBody, MediaTypeUnsupported, ParametersInvalid
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
@@ -31,7 +32,12 @@ async def read_parameters(
     try:
         return task.parameters.accept(body or b"{}", given)
     except ValidationError as error:
-        raise _refusal(error, task) from error
+        raise _refusal(error, request, task) from error
+
+
+def what_it_takes(request: Request, task: Task[..., Any]) -> str:
+    """For a caller whose parameters don't fit: where those of the task are described."""
+    return f"GET {address(request.scope, f'/tasks/{task.name}')} shows what it takes."
 
 
 async def _body(request: Request) -> bytes:
@@ -52,12 +58,12 @@ def _media_type(request: Request) -> str:
     return JSON if kind.endswith("+json") else kind
 
 
-def _refusal(error: ValidationError, task: Task[..., Any]) -> Exception:
+def _refusal(error: ValidationError, request: Request, task: Task[..., Any]) -> Exception:
     if error.error_count() == 1 and (only := error.errors()[0])["type"] == "json_invalid":
         return MalformedBody(f"The body is not valid JSON: {only['ctx']['error']}.")
     rows = failing_fields(error, "body")
     return ParametersInvalid(
-        f"{in_words(rows, error)}. GET /tasks/{task.name} shows what it takes.",
+        f"{in_words(rows, error)}. {what_it_takes(request, task)}",
         task=task.name,
         errors=rows,
     )

@@ -1,23 +1,25 @@
 """Errors → RFC 9457 problem documents, in one place."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Coroutine, Iterable, Iterator, Mapping
 from http import HTTPMethod, HTTPStatus
 from itertools import islice
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.errors import UnknownTask
 from service.errors import MalformedBody, OptionsInvalid, Problem, RedisAway, TaskNotFound
 
 MEDIA_TYPE = "application/problem+json"
+DEFECT = "This is a defect. The service's log holds the details."
 MOST_FIELDS_TOLD = 20  # of those that fail; a long list of wrong items would fill megabytes
 
 
@@ -29,9 +31,12 @@ def problem_response(problem: Problem) -> Response:
 def failing_fields(
     errors: ValidationError | RequestValidationError, where: str
 ) -> list[dict[str, str]]:
-    """What failed validation, a row each: where, which field, and why."""
+    """What failed validation, a row each: where, which field, and why.
+
+    FastAPI tells where by itself: it may have been in what a dependency of the user's takes.
+    """
     return [
-        {"in": where, "field": _dotted(error["loc"], where), "message": _message(error)}
+        _row(error, str(error["loc"][0]) if isinstance(errors, RequestValidationError) else where)
         for error in islice(_each(errors), MOST_FIELDS_TOLD)
     ]
 
@@ -50,15 +55,29 @@ def options_refusal(error: ValidationError | RequestValidationError) -> OptionsI
     return OptionsInvalid(f"{detail}.", errors=rows)
 
 
-def install(app: FastAPI) -> None:
-    """Have every error answered as a problem."""
-    app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(UnknownTask, _on_unknown_task)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RedisError, _on_redis_error)
-    app.add_exception_handler(ClientDisconnect, _on_lost_caller)
-    app.add_exception_handler(Exception, _on_defect)
+class DefectAnswers:
+    """ASGI middleware: a problem for what nothing else answers, which is raised on, to be logged.
+
+    Those of `spares` are only raised on.
+    """
+
+    def __init__(self, app: ASGIApp, spares: Callable[[Scope], Container[type]]) -> None:
+        self._app, self._spares = app, spares
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        spared, has_begun = self._spares(scope), False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        except Exception as error:
+            if not has_begun and not any(kind in spared for kind in type(error).__mro__):
+                await problem_response(Problem(DEFECT))(scope, receive, send)
+            raise
 
 
 def _response(document: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
@@ -80,11 +99,14 @@ async def _on_invalid_request(_: Request, error: Any) -> Response:
 
 
 async def _on_http_exception(request: Request, error: Any) -> Response:
-    """Starlette's own: no such route, method not allowed."""
+    """Starlette's own: no such route, method not allowed. Or a dependency's of the user's."""
     status = HTTPStatus(error.status_code)
     detail, headers = error.detail, error.headers
-    if status is HTTPStatus.NOT_FOUND:
-        detail = "There is no such route; /docs lists those there are."
+    if not isinstance(detail, str):
+        detail = json.dumps(detail, default=str)
+    elif status is HTTPStatus.NOT_FOUND and detail == status.phrase:
+        docs = f"{request.scope.get('root_path', '')}/docs"
+        detail = f"There is no such route; {docs} lists those there are."
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = ", ".join(_methods(request))
         detail, headers = f"This route takes {allowed} only.", {"Allow": allowed}
@@ -119,14 +141,6 @@ async def _on_lost_caller(_: Request, error: Any) -> Response:
     return problem_response(MalformedBody("The connection was closed before the body's end."))
 
 
-async def _on_defect(request: Request, error: Any) -> Response:
-    # The server logs the traceback; nothing of it is told to the caller.
-    headers = getattr(request.state, "answer_headers", None)
-    return problem_response(
-        Problem("This is a defect. The service's log holds the details.", headers=headers)
-    )
-
-
 def _each(errors: ValidationError | RequestValidationError) -> Iterator[Any]:
     """One error after the other. As Python objects all of them, half a million say, would keep the
     event loop busy for a second; as text they are there at once.
@@ -142,6 +156,10 @@ def _each(errors: ValidationError | RequestValidationError) -> Iterator[Any]:
         at = text.find("{", end)
 
 
+def _row(error: Any, where: str) -> dict[str, str]:
+    return {"in": where, "field": _dotted(error["loc"], where), "message": _message(error)}
+
+
 def _message(error: Any) -> str:
     message: str = error["msg"]
     return message.removeprefix("Value error, ")  # before what a validator of the user's own says
@@ -150,3 +168,14 @@ def _message(error: Any) -> str:
 def _dotted(location: Iterable[Any], where: str) -> str:
     parts = [str(part) for part in location]
     return ".".join(parts[1:] if parts[:1] == [where] else parts)
+
+
+#: What Starlette and FastAPI are to answer errors with; a defect is not among them.
+HANDLERS: dict[Any, Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    Problem: _on_problem,
+    UnknownTask: _on_unknown_task,
+    RequestValidationError: _on_invalid_request,
+    HTTPException: _on_http_exception,
+    RedisError: _on_redis_error,
+    ClientDisconnect: _on_lost_caller,
+}

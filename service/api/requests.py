@@ -8,21 +8,21 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem_response
+from service.api.visit import visit_of
 from service.errors import BodyTooLarge, RequestTooSlow
 
 # No page of ours is shown in another site's frame (clickjacking), nor any answer taken for a type
 # that it does not claim.
-_SAFE_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-}
+_SAFE = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"referrer-policy", b"same-origin"),
+]
+_OURS = {name for name, _ in _SAFE} | {b"x-request-id"}
+_USABLE_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
 # These read their bodies as streams, and bound them by other settings.
 _STREAMED = re.compile(r"/tasks/[^/]+/batch")
-_SAFE = [(name.lower().encode(), value.encode()) for name, value in _SAFE_HEADERS.items()]
-_OURS = {name for name, _ in _SAFE} | {b"x-request-id"}
 SLOWEST = 16 * 1024  # bytes a second, at which a large body may come
-_USABLE_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
 
 
 class RequestId:
@@ -32,16 +32,8 @@ class RequestId:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _USABLE_ID.fullmatch(given) else os.urandom(16).hex()
-        # For the answer to a defect, which Starlette sends from outside of all middleware.
-        scope.setdefault("state", {})["answer_headers"] = {
-            **_SAFE_HEADERS,
-            "X-Request-ID": request_id,
-        }
         ours = [*_SAFE, (b"x-request-id", request_id.encode())]
 
         async def send_with_headers(message: Message) -> None:
@@ -60,7 +52,7 @@ class BodyLimit:
         self._app, self._limit = app, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_streamed(scope):
+        if _STREAMED.fullmatch(visit_of(scope).path):
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "")
@@ -96,9 +88,6 @@ class BodyTimeLimit:
         self._app, self._seconds = app, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         left, is_whole = self._seconds, False
 
         async def receive_in_time() -> Message:
@@ -123,8 +112,3 @@ class BodyTimeLimit:
             f"The body did not arrive within {self._seconds:g} seconds (PADDOCK_REQUEST_TIMEOUT) "
             f"and one more for each {SLOWEST // 1024} KiB of it; nothing was accepted."
         )
-
-
-def _is_streamed(scope: Scope) -> bool:
-    path: str = scope["path"]
-    return _STREAMED.fullmatch(path.removeprefix(scope.get("root_path", ""))) is not None

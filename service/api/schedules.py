@@ -16,8 +16,10 @@ from jobs.errors import UnknownTask
 from jobs.schedule import Schedule
 from service.api.answers import json_response, problems
 from service.api.dependencies import BrokerDep
+from service.api.parameters import JSON, what_it_takes
 from service.api.problems import failing_fields
 from service.api.schemas import ScheduleBody, ScheduleView
+from service.api.visit import address
 from service.broker.schedules import Schedules
 from service.errors import (
     MalformedBody,
@@ -27,8 +29,6 @@ from service.errors import (
     ScheduleInvalid,
 )
 from service.schedule_store import Entry
-
-JSON = "application/json"
 
 router = APIRouter(prefix="/schedules", tags=["schedules"])
 
@@ -85,11 +85,11 @@ async def put_schedule(request: Request, broker: BrokerDep, schedules: Schedules
     with others it begins anew, and ticks that were missed before are forgotten.
     """
     body = await _body(request)
-    task, schedule = _checked(body, broker.catalogue)
+    task, schedule = _checked(body, request, broker.catalogue)
     is_new = await run_in_threadpool(schedules.put, body.name, task, schedule)
     entry = await run_in_threadpool(schedules.get, body.name)
     response = json_response(_view(entry), HTTPStatus.CREATED if is_new else HTTPStatus.OK)
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/schedules/{body.name}"
+    response.headers["Location"] = address(request.scope, f"/schedules/{body.name}")
     return response
 
 
@@ -121,7 +121,9 @@ async def _body(request: Request) -> ScheduleBody:
         raise _invalid(failing_fields(error, "body")) from error
 
 
-def _checked(body: ScheduleBody, catalogue: Catalogue) -> tuple[Task[..., Any], Schedule]:
+def _checked(
+    body: ScheduleBody, request: Request, catalogue: Catalogue
+) -> tuple[Task[..., Any], Schedule]:
     try:
         task = catalogue[body.task]
     except UnknownTask as error:
@@ -129,7 +131,7 @@ def _checked(body: ScheduleBody, catalogue: Catalogue) -> tuple[Task[..., Any], 
     try:
         parameters = task.parameters.accept(to_json(body.parameters))
     except ValidationError as error:
-        raise _parameters_invalid(error, task) from error
+        raise _parameters_invalid(error, request, task) from error
     try:
         return task, Schedule(
             cron=body.cron, timezone=body.timezone, missed=body.missed, parameters=parameters
@@ -146,12 +148,12 @@ def _invalid(rows: list[dict[str, str]]) -> Problem:
     return ScheduleInvalid(f"{_told(rows).removesuffix('.')}.", errors=rows)
 
 
-def _parameters_invalid(error: ValidationError, task: Task[..., Any]) -> Problem:
+def _parameters_invalid(error: ValidationError, request: Request, task: Task[..., Any]) -> Problem:
     rows = failing_fields(error, "body")
     for row in rows:
         row["field"] = ".".join(part for part in ("parameters", row["field"]) if part)
     return ParametersInvalid(
-        f"{_told(rows)}. GET /tasks/{task.name} shows what it takes.", task=task.name, errors=rows
+        f"{_told(rows)}. {what_it_takes(request, task)}", task=task.name, errors=rows
     )
 
 

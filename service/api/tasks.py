@@ -1,19 +1,20 @@
 """The catalogue over HTTP: one POST route per task, so that each shows its own schema."""
 
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.routing import APIRoute
 from redis.exceptions import RedisError
 
 from jobs import Task
 from jobs.catalogue import Catalogue
-from service.api.answers import LOCATION, job_location, job_response, json_response, problems
+from service.api.answers import LOCATION, job_response, json_response, problems
+from service.api.components import operation_id
 from service.api.dependencies import broker_of, settings_of
+from service.api.direct import DirectRoute
 from service.api.idempotency import DESCRIBED_KEY, once
 from service.api.options import (
     SubmitOptions,
@@ -24,7 +25,8 @@ from service.api.options import (
 )
 from service.api.parameters import FORM, JSON, read_parameters
 from service.api.schemas import RetryView, TaskView
-from service.api.task_schemas import job_schemas, parameter_schemas
+from service.api.task_schemas import TaskSchemas
+from service.api.visit import address
 from service.broker.broker import Broker
 from service.broker.chaining import check_chaining, listed_ids
 from service.broker.enqueuer import Submission
@@ -36,36 +38,19 @@ from service.errors import (
     JobNotFound,
 )
 
-Responses = dict[int | str, dict[str, Any]]  # as FastAPI documents them
-
-
 STANDS_FOR = {
     name: {"description": "`true` where it does.", "schema": {"type": "string"}}
     for name in ("Idempotency-Replayed", "Paddock-Duplicate")
 }
 
 
-class DirectRoute(APIRoute):
-    """A route whose handler reads the request and makes the answer by itself.
-
-    FastAPI documents it like any other; what it would resolve and check for each request is nothing
-    here, and takes as long as putting the job into Redis.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
-
-
-def add_submit_routes(router: APIRouter, catalogue: Catalogue, responses: Responses) -> None:
-    """`POST /tasks/<name>` for each task, on the application's own router.
+def add_submit_routes(router: APIRouter, catalogue: Catalogue, schemas: TaskSchemas) -> None:
+    """`POST /tasks/<name>` for each task, on this router itself.
 
     A router that is included is searched twice for each request; these are the busiest routes.
     """
-    bodies, _definitions = parameter_schemas(catalogue)
-    jobs, _definitions = job_schemas(catalogue)
     for task in catalogue:
-        _add_submit_route(router, task, bodies[task.name], jobs[task.name], responses)
+        _add_submit_route(router, task, schemas.parameters[task.name], schemas.jobs[task.name])
 
 
 def task_routes(catalogue: Catalogue) -> APIRouter:
@@ -94,11 +79,7 @@ def task_routes(catalogue: Catalogue) -> APIRouter:
 
 
 def _add_submit_route(
-    router: APIRouter,
-    task: Task[..., Any],
-    body: dict[str, Any],
-    job: dict[str, Any],
-    responses: Responses,
+    router: APIRouter, task: Task[..., Any], body: dict[str, Any], job: dict[str, Any]
 ) -> None:
     answered = {JSON: {"schema": job}}
     router.add_api_route(
@@ -109,11 +90,10 @@ def _add_submit_route(
         route_class_override=DirectRoute,
         tags=["tasks"],
         name=f"submit_{task.name}",
-        operation_id=f"submit_{task.name}",
+        generate_unique_id_function=operation_id,
         summary=task.description.partition("\n")[0] or task.name,
         description=task.description,
         responses={
-            **responses,
             202: {"headers": LOCATION, "content": answered},
             200: {
                 "content": answered,
@@ -188,7 +168,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             if options.wait and await broker.ended(job.id, options.wait):
                 job, status = await run_in_threadpool(broker.job, job.id), HTTPStatus.OK
         response = job_response(job, status)
-        response.headers["Location"] = job_location(request, job.id)
+        response.headers["Location"] = address(request.scope, f"/jobs/{job.id}")
         return response
 
     return submit
@@ -206,7 +186,7 @@ async def _show_standing(
     except JobNotFound as gone:
         raise JobGone(found.job_id, headers=headers) from gone
     response = job_response(job)
-    response.headers["Location"] = job_location(request, job.id)
+    response.headers["Location"] = address(request.scope, f"/jobs/{job.id}")
     response.headers.update(headers)
     return response
 

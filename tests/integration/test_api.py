@@ -833,8 +833,6 @@ def test_below_a_path_everything_leads_back_below_it(
         assert client.get(f"{base}/dashboard/").status_code == 200
         fail(rq_job(connection, job))
         assert client.post(f"{base}/jobs/{job}/retry").headers["Location"] == f"/work/jobs/{job}"
-        # Starlette does not run the lifespan of what is mounted: nobody else closes these.
-        client.portal.call(app.state.broker.aclose)
 
 
 def test_below_a_path_the_health_checks_stay_open(settings: Settings, catalogue: Catalogue) -> None:

@@ -7,7 +7,7 @@ import type { components, paths } from "./schema.js";
 const paddock = createClient<paths>({ baseUrl: process.env["PADDOCK_URL"]! });
 
 type Job = components["schemas"]["JobView"];
-type Parameters = components["schemas"]["tasks.HeavyCpuTaskParameters"];
+type Parameters = components["schemas"]["tasks_HeavyCpuTaskParameters"];
 type Problem = components["schemas"]["ProblemView"];
 
 // Submit a job and wait for its end. Its result has the type that the task returns.

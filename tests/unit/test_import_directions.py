@@ -123,5 +123,13 @@ def test_a_worker_never_loads_the_web_framework() -> None:
     assert out.stdout.split() == ["False", "False"]
 
 
+def test_a_router_for_an_application_does_not_load_the_dashboard() -> None:
+    script = "import sys; from service.api import paddock_router; print('flask' in sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert out.stdout.split() == ["False"]
+
+
 def test_no_module_is_a_junk_drawer() -> None:
     assert not [path for path in _modules() if path.stem in ("utils", "helpers", "common")]
