@@ -264,7 +264,7 @@ OPTIONS = {
         "depends_on={queued}&results_as=worth", "no parameter of echo. It has: value"
     ),
     "an unknown queue": Bad(
-        "POST /tasks/echo?queue=fast", 404, "unknown-queue", "There are: cpu, default, mail."
+        "POST /tasks/echo?queue=fast", 404, "unknown-queue", "There are: cpu, default, io, mail."
     ),
     "too long a wait for a job": Bad(
         "GET /jobs/{queued}?wait=301", 422, "invalid-options", "wait: Input should be less"
