@@ -109,6 +109,20 @@ async def leave_tasks_behind(path: str) -> None:
     await asyncio.sleep(0.05)
 
 
+@job(isolation="async")
+async def leave_what_will_not_end(path: str) -> None:
+    """Return, with a task that goes on whatever it is told."""
+
+    async def go_on() -> None:
+        while True:
+            with suppress(asyncio.CancelledError):
+                note(path, "tick")
+                await asyncio.sleep(0.05)
+
+    asyncio.create_task(go_on())  # noqa: RUF006
+    await asyncio.sleep(0.1)
+
+
 @job(isolation="async", timeout=1)
 async def clean_up(path: str) -> None:
     """Take a moment to clean up when told to stop."""

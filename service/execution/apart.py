@@ -54,7 +54,7 @@ class Apart:
 
     def ended(self) -> Iterator[Ended]:
         """The jobs that have ended, or have to now."""
-        for taken, watch in list(self._running.items()):
+        for taken, watch in reversed(list(self._running.items())):  # as they are put back in front
             if outcome := watch.look():
                 self._stable.take_back(watch.horse, shared=False)
                 del self._running[taken]

@@ -29,6 +29,10 @@ class ResultTooLarge(PermanentFailure):
     """The task returned more than a job's result may hold; the work itself was done."""
 
 
+class AwaitedCanceled(Exception):
+    """What a job awaited was canceled, and not by its worker: another job's task, as a rule."""
+
+
 class Canceled(BaseException):
     """Raised in a job that is to stop; no Exception, so that `except Exception` lets it pass."""
 
@@ -41,8 +45,13 @@ def header_of(job: Job, execution_id: str) -> dict[str, Any]:
         "queue": job.origin,
         "timeout": job.timeout,
         "description": job.description,
-        "meta": {} if "unserialized" in job.meta else job.meta,  # RQ's mark for what is no JSON
+        "meta": _readable(job.meta),
     }
+
+
+def _readable(meta: Any) -> dict[str, Any]:
+    """Nothing where it is no JSON object, which RQ marks so, or somebody wrote another value."""
+    return meta if isinstance(meta, dict) and "unserialized" not in meta else {}
 
 
 def job_of(header: dict[str, Any], data: bytes, connection: Redis) -> Job:

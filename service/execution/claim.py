@@ -22,9 +22,8 @@ from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
-from service.admission import ROOM
-from service.cancellation import CANCELLATION
 from service.execution.assignment import LARGEST_RESULT
+from service.execution.claim_script import CLAIM
 from service.execution.scripts import ScriptCall
 
 # RQ gives a running job a lease, and lets anybody who counts the registry (`rq info` does) fail
@@ -34,135 +33,6 @@ EXECUTION_TTL = 7 * 24 * 3600  # seconds; renewed at each heartbeat
 
 LARGEST_GIVEN = (LARGEST_RESULT + 2) // 3 * 4  # bytes in base64; no more than one job may return
 MOST_EXPIRED = 100  # jobs canceled by one claim, during which Redis serves nobody else
-
-# KEYS: queue, started registry, for each queue in order of priority
-# ARGV: execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
-#       worker's lease, key that suspends all workers, '1' where the same claim was sent before, and
-#       its reply was lost, most bytes of results in base64 that a job is given, how long canceled
-#       jobs are kept, how many that have expired are canceled at once
-# → nothing, 'suspended', 'more' where so many were passed over that the next claim has to go on, or
-#   {number of the queue, job id, the job's hash, the results of the jobs
-#   it depends on, each in base64, where it is to be given those}
-#
-# A claim that is sent again answers with the job that it took the first time: the worker lives,
-# so nobody else would ever bring that job back.
-#
-# An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
-# is dropped: it has nothing left to run. One under a limit that holds no place (another program put
-# it on the queue) has to wait for one. One fails where a result that it was to be given is gone, or
-# where all together are too large. One that has expired is canceled.
-_CLAIM = (
-    CANCELLATION
-    + ROOM
-    + """
-local execution, worker = ARGV[1], ARGV[2]
-now, stamp = tonumber(ARGV[3]), ARGV[4]
-local ttl = tonumber(ARGV[5])
-
--- false where it is gone
-local function result_of(job)
-    local latest = redis.call('XREVRANGE', prefix .. ':results:' .. job, '+', '-', 'COUNT', 1)[1]
-    local result = {}
-    for i = 1, latest and #latest[2] or 0, 2 do
-        result[latest[2][i]] = latest[2][i + 1]
-    end
-    -- RQ keeps no value for None
-    return result['type'] == '1' and (result['return_value'] or 'bnVsbA==')
-end
-
--- The results that a job is to be given; or nil, and why it can't be
-local function given_to(job)
-    local f = redis.call('HMGET', job, 'result_as', 'results_as', 'dependency_ids')
-    local given, size = {}, 0
-    for i, other in ipairs((f[1] or f[2]) and cjson.decode(f[3]) or {}) do
-        given[i] = result_of(other)
-        if not given[i] then
-            return nil, 'ResultGone: the result of the job ' .. other .. ', which this one depends '
-                .. 'on and was to be given, has expired or was deleted'
-        end
-        size = size + #given[i]
-        if size > tonumber(ARGV[10]) then
-            return nil, 'ResultsTooLarge: the results that this job was to be given are together '
-                .. 'larger than one may be. Write them to files or a store, and return where they '
-                .. 'are'
-        end
-    end
-    return given
-end
-
-local function taken_before()
-    for _, key in ipairs(redis.call('SMEMBERS', ARGV[6])) do
-        local id, its_execution = string.match(key, '^(.*):([^:]*)$')
-        for i = 1, #KEYS, 2 do
-            if its_execution == execution and redis.call('ZSCORE', KEYS[i + 1], key) then
-                local job = key_of(id)
-                return {(i + 1) / 2, id, redis.call('HGETALL', job), given_to(job) or false}
-            end
-        end
-    end
-end
-
-local function take(i, id, given)
-    local job, key = key_of(id), id .. ':' .. execution
-    redis.call('HSET', job, 'status', 'started', 'worker_name', worker,
-        'started_at', stamp, 'last_heartbeat', stamp, 'ended_at', '')
-    redis.call('HINCRBY', job, 'attempts', 1)
-    redis.call('PERSIST', job)
-    redis.call('HSET', prefix .. ':execution:' .. key, 'id', execution, 'job_id', id,
-        'created_at', now, 'last_heartbeat', now, 'worker_name', worker)
-    redis.call('EXPIRE', prefix .. ':execution:' .. key, ttl)
-    redis.call('ZADD', prefix .. ':executions:' .. id, now + ttl, execution)
-    redis.call('EXPIRE', prefix .. ':executions:' .. id, ttl)
-    redis.call('ZADD', KEYS[i + 1], now + ttl, key)
-    redis.call('SADD', ARGV[6], key)
-    redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
-    -- Its record may have expired a moment ago; without an end it would live for ever.
-    redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[7])
-    count_taken(KEYS[i], 1)
-    return {(i + 1) / 2, id, redis.call('HGETALL', job), given}
-end
-
-local before = ARGV[9] == '1' and taken_before()
-if before then
-    return before
-end
-if redis.call('EXISTS', ARGV[8]) == 1 then
-    return 'suspended'
-end
-local held, late = 0, 0
-for i = 1, #KEYS, 2 do
-    local id = redis.call('LPOP', KEYS[i])
-    while id do
-        local job = prefix .. ':job:' .. id
-        local f = redis.call('HMGET', job, 'status', 'rate_limit_key', 'rate_limit_concurrency',
-            'expires_at')
-        local done = f[1] == 'started' or f[1] == 'finished' or f[1] == 'canceled'
-        if redis.call('EXISTS', job) == 0 or done then
-            -- dropped
-        elseif f[4] and expired(job) then
-            file_canceled(id, prefix .. ':canceled:' .. string.sub(KEYS[i], #prefix + 8), ARGV[11],
-                'Expired: no worker had started it by its expires_at')
-            late = late + 1
-        elseif not has_place(id, f[2], f[3]) then
-            held = held + 1
-        else
-            local given, why = given_to(job)
-            if given then
-                return take(i, id, given)
-            end
-            fail(id, why)
-            over(id)
-        end
-        if held == 5000 or late == tonumber(ARGV[12]) then
-            return 'more'  -- others want to be served as well
-        end
-        id = redis.call('LPOP', KEYS[i])
-    end
-end
-return false
-"""
-)
-
 
 # Which nobody here reads, and RQ takes long to parse.
 _DATES = {b"created_at", b"enqueued_at", b"started_at", b"ended_at", b"last_heartbeat"}
@@ -225,9 +95,10 @@ class Claimer:
     """Takes jobs for one worker."""
 
     def __init__(self, connection: Redis, worker_name: str, lease: int) -> None:
-        self._script = connection.register_script(_CLAIM)
+        self._script = connection.register_script(CLAIM)
         self._worker_name, self._lease = worker_name, lease
         self._unanswered: str | None = None  # the execution id of a claim whose reply was lost
+        self._sent = 0  # how often that one was sent
         self.left_some = False  #: whether the last claim took none, and the queues may hold some
 
     @property
@@ -245,8 +116,9 @@ class Claimer:
 
     def call(self, queues: Sequence[Queue]) -> ScriptCall:
         """What to ask of Redis, to be sent with something else; `answered` reads the answer."""
-        sent_before = self._unanswered is not None
-        self._unanswered = self._unanswered or uuid4().hex
+        if self._unanswered is None:
+            self._unanswered, self._sent = uuid4().hex, 0
+        self._sent += 1
         moment = now()
         return ScriptCall(
             self._script,
@@ -260,7 +132,7 @@ class Claimer:
                 WORKER_EXECUTIONS_KEY_TEMPLATE.format(self._worker_name),
                 self._lease,
                 WORKERS_SUSPENDED,
-                int(sent_before),
+                self._sent - 1,
                 LARGEST_GIVEN,
                 DEFAULT_FAILURE_TTL,
                 MOST_EXPIRED,

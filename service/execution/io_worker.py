@@ -35,10 +35,10 @@ from service.execution.serving import (
     SUSPENDED_LOOK,
     ServingWorker,
 )
+from service.execution.settlement import sendable
 from service.execution.taken import Taken
 from service.execution.together import Together
 
-MOST_RECORDED_AT_ONCE = 200  # ends of jobs in one round trip
 RENEW_INTERVAL = 60.0  # seconds between renewals of what RQ keeps of each running job
 
 
@@ -124,7 +124,6 @@ class IOWorker(ServingWorker):
         told = self.orders.heard()
         for ended in (*self._together.ended(look=told), *self._apart.ended()):
             self._endings.append(ended)
-            self.orders.forget(ended.job.id)
             self._completed += 1
             self.log.info(
                 "Worker %s: %s: %s (%s) %s in %.3f s",
@@ -176,7 +175,8 @@ class IOWorker(ServingWorker):
     def _run_loop_horse(self, channel: Channel, beats: Channel) -> NoReturn:
         """In the child."""
         self._is_horse = True
-        run_loop_horse(channel, beats, self._catalogue, self.connection, self.name)
+        most = self._settings.async_concurrency
+        run_loop_horse(channel, beats, self._catalogue, self.connection, self.name, most)
 
     # With Redis
 
@@ -201,7 +201,7 @@ class IOWorker(ServingWorker):
 
         Returns what Redis refused, if anything: it is tried again, and keeps nothing else waiting.
         """
-        endings = self._endings[:MOST_RECORDED_AT_ONCE]
+        endings = sendable(self._endings)
         calls = [self._settler.call(ended) for ended in endings]
         if self._room() > 0 and time.monotonic() >= self._claims_from:
             calls += self._claims.calls(self.queues, self._room())
@@ -224,6 +224,7 @@ class IOWorker(ServingWorker):
         if not self._settler.settled(ended, answer):
             late = ended.job.id
             self.log.warning("Worker %s: %s had been given to another", self.name, late)
+        self.orders.forget(ended.job.id)
         self._held.pop(ended.execution.id, None)
         self.executions.pop(ended.execution.id, None)
         return True

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -36,7 +37,12 @@ logger = logging.getLogger("rq.worker")
 
 
 def run_loop_horse(
-    channel: Channel, beats: Channel, catalogue: Catalogue, connection: Redis, worker_name: str
+    channel: Channel,
+    beats: Channel,
+    catalogue: Catalogue,
+    connection: Redis,
+    worker_name: str,
+    concurrency: int,
 ) -> NoReturn:
     """The life of a loop horse: run the jobs that come, until the worker has it leave.
 
@@ -47,6 +53,8 @@ def run_loop_horse(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     loop = _new_loop()
+    # For `asyncio.to_thread`: by default few threads would have to do for all of the jobs.
+    loop.set_default_executor(ThreadPoolExecutor(concurrency))
     asyncio.set_event_loop(loop)
     LoopHorse(channel, beats, catalogue, connection, worker_name, loop).start()
     while True:
@@ -111,7 +119,7 @@ class LoopHorse:
                     self._loop.stop()
 
     def _begin(self, header: dict[str, Any], data: bytes) -> None:
-        tell = partial(self._tell, header["execution"])
+        tell, task = partial(self._tell, header["execution"]), None
         try:
             job = job_of(header, data, self._connection)
             job.worker_name = self._worker_name
@@ -123,7 +131,7 @@ class LoopHorse:
             self._watchdog.busy.set()
             run.begin(self._loop)
         except Exception as error:  # noqa: BLE001  # this job's, and no other's
-            tell(raised(error, None, Usage(0.0, None, peak_rss())))
+            tell(raised(error, task, Usage(0.0, None, peak_rss())))
 
     def _tell(self, execution_id: str, outcome: Outcome) -> None:
         if run := self._runs.pop(execution_id, None):

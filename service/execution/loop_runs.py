@@ -5,6 +5,7 @@ raises, `SystemExit` too, goes no further than its own outcome.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import ctypes
 import threading
@@ -18,7 +19,7 @@ from rq.job import Job, _current_job
 from rq.timeouts import JobTimeoutException
 
 from jobs import Task
-from service.execution.assignment import Canceled, peak_rss, raised, returned
+from service.execution.assignment import AwaitedCanceled, Canceled, peak_rss, raised, returned
 from service.execution.outcome import Kind, Outcome, Usage
 
 Tell = Callable[[Outcome], None]
@@ -35,10 +36,10 @@ class Run(ABC):
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have it run, and interrupt it at its timeout."""
+        self._start(loop)
         if self._job.timeout and self._job.timeout > 0:
             error = JobTimeoutException(f"Task exceeded its timeout of {self._job.timeout} s")
             self._alarm = loop.call_later(self._job.timeout, self.interrupt, error)
-        self._start(loop)
 
     @abstractmethod
     def interrupt(self, error: BaseException) -> None:
@@ -105,12 +106,15 @@ class AsyncRun(Run):
             return self._raised(error)
 
     async def _end_tasks(self) -> None:
-        """As `asyncio.run` does with what a job leaves behind."""
-        left = [task for task in self._tasks if task is not self._main and not task.done()]
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
+        """As `asyncio.run` does with what a job leaves behind, and what that begins meanwhile.
+
+        Those that won't end keep the job from it, so that its worker kills them at its timeout.
+        """
+        while left := [task for task in self._tasks if task is not self._main and not task.done()]:
+            for task in left:
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):  # at the timeout, or by a cancel
+                await asyncio.wait(left)
 
     def _ended(self, main: "asyncio.Task[Outcome]") -> None:
         if main.cancelled():  # before it had begun
@@ -119,8 +123,13 @@ class AsyncRun(Run):
             self._finish(main.result())
 
     def _raised(self, error: BaseException) -> Outcome:
-        if isinstance(error, asyncio.CancelledError) and self._interruption is not None:
-            return self._stopped(error, self._usage())
+        if isinstance(error, asyncio.CancelledError):
+            if self._interruption is not None:
+                return self._stopped(error, self._usage())
+            told = "It was canceled, but not by its worker: it, or what it awaited, did so"
+            canceled = AwaitedCanceled(told)
+            canceled.__cause__ = error
+            error = canceled
         return raised(error, self._task, self._usage())
 
     def _usage(self) -> Usage:

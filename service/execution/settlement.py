@@ -4,7 +4,9 @@ One script records everything at once, and only for the execution that still hol
 worker that was merely slow, and whose job was given to another meanwhile, is refused.
 """
 
+import itertools
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +24,8 @@ from service.execution.recovery import Recovery, released
 from service.execution.scripts import ScriptCall
 from service.waiting import WAITING
 from service.webhooks.notice import NOTHING, told_error, told_result
+
+MOST_AT_ONCE, MOST_BYTES_AT_ONCE = 200, 8 * 1024**2  # of ends that are sent to Redis together
 
 # KEYS: started registry, job, queue, results, registry to file it in
 # ARGV: now (Unix), job id, execution id, worker, counter of the worker ('' for none), wall seconds,
@@ -178,3 +182,10 @@ def _told(ended: Ended, decision: Decision) -> tuple[str, str]:
             return JobStatus.CANCELED.value, NOTHING
         case _:
             return "", ""
+
+
+def sendable(endings: Sequence[Ended]) -> list[Ended]:
+    """The first of these: as many as Redis is sent at once, in the time that it may take."""
+    sizes = itertools.accumulate(len(ended.outcome.body) for ended in endings[:MOST_AT_ONCE])
+    count = sum(size <= MOST_BYTES_AT_ONCE for size in sizes)
+    return list(endings[: max(count, 1)])

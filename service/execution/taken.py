@@ -9,6 +9,7 @@ from rq.queue import Queue
 
 from jobs import Task
 from jobs.catalogue import Catalogue
+from jobs.policy import DEFAULT_MAX_CRASHES
 from service.execution.claim import Claim, ClaimedJob, function_path
 from service.execution.decision import Ended
 from service.execution.outcome import Outcome
@@ -30,8 +31,9 @@ class Taken:
         job = claim.job(connection)
         execution = Execution(claim.execution_id, job.id, connection, worker_name)
         execution._job = job
-        crashes, most = (_number(claim, name) for name in (b"crashes", b"max_crashes"))
-        poison = crashes > 0 and crashes + 1 >= most > 0
+        crashes = _number(claim, b"crashes", 0)
+        most = _number(claim, b"max_crashes", DEFAULT_MAX_CRASHES)
+        poison = crashes > 0 and crashes + 1 >= most
         return cls(claim.queue, job, execution, catalogue.at(function_path(job)), poison)
 
     def ended(self, outcome: Outcome) -> Ended:
@@ -39,6 +41,6 @@ class Taken:
         return Ended(self.queue, self.job, self.execution, outcome)
 
 
-def _number(claim: Claim, field: bytes) -> int:
+def _number(claim: Claim, field: bytes, default: int) -> int:
     text = claim.fields.get(field, b"")
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdigit() else default

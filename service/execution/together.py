@@ -131,7 +131,7 @@ class Together:
         """It died, and nobody can tell of which job: the crash is counted for each that it had."""
         reason = horse.ending().reason
         yield from self._heard(horse)
-        for flight in self._leave(horse):
+        for flight in reversed(self._leave(horse)):  # as they are put back in front
             outcome = Outcome(Kind.DIED, flight.usage(), reason)
             yield flight.taken.ended(self._as_ordered(flight.taken, outcome))
 

@@ -53,8 +53,8 @@ def test_no_more_run_at_once_than_the_setting_says(
         ("raise", "ValueError", 2),
         ("exit", "SystemExit", 1),
         ("interrupt", "KeyboardInterrupt", 1),
-        ("cancel", "asyncio.exceptions.CancelledError", 1),
-        ("cancel itself", "asyncio.exceptions.CancelledError", 1),
+        ("cancel", "service.execution.assignment.AwaitedCanceled", 2),
+        ("cancel itself", "service.execution.assignment.AwaitedCanceled", 2),
         ("child exits", "SystemExit", 1),
     ],
 )
@@ -90,6 +90,18 @@ def test_the_tasks_that_a_job_leaves_behind_end_with_it(
 
 
 # Stop means stop
+
+
+def test_a_task_that_a_job_leaves_and_that_will_not_end_is_killed_at_its_timeout(
+    jobs: Jobs, start_io: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "ticks"
+    start_io(PADDOCK_TIMEOUT_GRACE="0.5")
+    job = jobs.ended(jobs.submit("leave_what_will_not_end", path=str(path), timeout=1))
+    assert job.error is not None and "Timeout" in job.error.type
+    ticks = len(lines(path))
+    time.sleep(0.5)
+    assert ticks and len(lines(path)) == ticks
 
 
 def test_a_timeout_is_a_jobs_own_and_lets_it_clean_up(
