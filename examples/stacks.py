@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+from redis.exceptions import RedisError
 
+from service.broker.connection import connect
 from service.broker.embedded import server_command, socket_url
 
 PATIENCE = 60.0  # seconds for something to come about
@@ -30,8 +32,11 @@ class Stack:
 
     def start(self) -> None:
         """Return once the application answers."""
-        for command in self._commands():
+        commands = self._commands()
+        for command in commands:
             self._start(command)
+        if commands:
+            eventually(self._redis_answers)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = str(listener.getsockname()[1])
         app = f"examples.{self.example}.{self.side}:app"
@@ -85,6 +90,15 @@ class Stack:
             return httpx.get(f"{self.url}/ping", timeout=PATIENCE).is_success
         except httpx.TransportError:
             return False
+
+    def _redis_answers(self) -> bool:
+        client = connect(socket_url(self.folder))
+        try:
+            return bool(client.ping())
+        except RedisError:
+            return False
+        finally:
+            client.close()
 
     def _kill_some(self) -> bool:
         mark = f"EXAMPLES_JOURNAL={self.journal}".encode()

@@ -137,9 +137,11 @@ def a_redis() -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
         server = RedisServer(Path(folder))
         server.start()
-        yield server
-        server.client.close()
-        server.kill()
+        try:
+            yield server
+        finally:
+            server.client.close()
+            server.kill()
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 import asyncio
 import time
 
-from fastapi import FastAPI, Form
+from fastapi import FastAPI, Form, HTTPException
 
 from examples.journal import fail_the_first_time, note
 from jobs import Retry, job
 from service.adapters.background import BackgroundTasks
 from service.adapters.dependencies import JobsDep
+from service.errors import JobNotFound
 
 app = FastAPI()
 
@@ -39,7 +40,10 @@ async def send(background_tasks: BackgroundTasks, message: str = Form(...)) -> d
 
 @app.get("/jobs/{job_id}")
 async def status(job_id: str, jobs: JobsDep) -> dict[str, str]:
-    return {"status": await jobs.job(job_id).status()}
+    try:
+        return {"status": await jobs.job(job_id).status()}
+    except JobNotFound:
+        raise HTTPException(404, "No such job") from None
 
 
 @app.get("/ping")

@@ -18,7 +18,7 @@ from service.adapters.door import Door, the_door
 from service.adapters.jobs import Job
 from service.broker.enqueuer import new_job_id
 from service.broker.intake import Options
-from service.errors import Problem
+from service.errors import QueueFull, RedisAway
 from service.submission import Submission
 
 P = ParamSpec("P")
@@ -84,11 +84,11 @@ class BackgroundTask(_Task):
 
 async def _collected() -> AsyncIterator[DurableTasks]:
     tasks = DurableTasks(collects=True)
-    yield tasks
     try:
+        yield tasks
         await tasks.send()
-    except Problem as problem:  # which a FastAPI application of one's own need not know
-        raise HTTPException(problem.status, problem.detail, problem.headers) from problem
+    except (RedisAway, QueueFull) as refusal:  # which an application of one's own need not know
+        raise HTTPException(refusal.status, refusal.detail, refusal.headers) from refusal
 
 
 if TYPE_CHECKING:

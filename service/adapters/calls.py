@@ -40,6 +40,11 @@ def task_of(function: Callable[..., Any], door: Door) -> Task[..., Any]:
     known = door.catalogue.at(_path(function))
     if known is None:
         raise NotInCatalogue(_what_to_do(function, door.settings.tasks))
+    if isinstance(getattr(function, "__wrapped__", None), Task):
+        raise NotInCatalogue(
+            f"{known.source}: a decorator stands above the `@job` of {known.name}, and workers "
+            "would leave it out: put `@job` on top."
+        )
     return known
 
 

@@ -124,7 +124,7 @@ class chord(Work):
         self, body: Call | None = None, **options: Unpack[CallOptions]
     ) -> AsyncResult[Any] | GroupResult:
         """Submit it, with this body."""
-        whole = chord(self.header, body or self.body).set(**self.options)
+        whole = chord(self.header, self.body if body is None else body).set(**self.options)
         return whole.apply_async(**options)
 
     def apply_async(

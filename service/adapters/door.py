@@ -24,7 +24,10 @@ T = TypeVar("T")
 
 
 class Door:
-    """Opened when first used. A process that is forked opens one anew."""
+    """Opened when first used, which loads the tasks. A process that is forked opens one anew.
+
+    It serves for as long as the main thread lives: Python lets no other thread begin one after.
+    """
 
     def __init__(
         self, settings: Settings | None = None, catalogue: Catalogue | None = None
@@ -65,11 +68,13 @@ class Door:
 
     @cached_property
     def _settings(self) -> Settings:
-        return self._given[0] or Settings.load()
+        given = self._given[0]
+        return Settings.load() if given is None else given
 
     @cached_property
     def _catalogue(self) -> Catalogue:
-        return self._given[1] or Catalogue.load(self.settings.tasks)
+        given = self._given[1]
+        return Catalogue.load(self.settings.tasks) if given is None else given
 
     def _open(self) -> "_Opened":
         broker = Broker.open(self.settings, self.catalogue)  # loading tasks may lead here again
@@ -95,9 +100,7 @@ class _Opened:
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="paddock-door", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="paddock-door", daemon=True)
         self._thread.start()
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
@@ -107,16 +110,24 @@ class _Opened:
         self.begin(self._wind_up()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        # Somebody may have come in while it was being closed.
+        self._loop.run_until_complete(self._cancel_others())
         self._loop.close()
 
     async def _wind_up(self) -> None:
+        await self._cancel_others()
+        await self.broker.aclose()
+        await self._loop.shutdown_default_executor()
+
+    async def _cancel_others(self) -> None:
         """Whoever still waits is told that it is canceled."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self.broker.aclose()
-        await self._loop.shutdown_default_executor()
 
 
 _doors: "weakref.WeakSet[Door]" = weakref.WeakSet()

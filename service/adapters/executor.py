@@ -42,11 +42,18 @@ AT_ONCE, BYTES_AT_ONCE = 250, 4 * 1024**2  # sent together: each has to be kept 
 class JobExecutor(Executor):
     """An Executor whose work is jobs, for any thread. How many run at once is up to the workers."""
 
-    def __init__(self, door: Door | None = None, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        door: Door | None = None,
+        options: Options | None = None,
+        *,
+        max_workers: None = None,
+    ) -> None:
         """Through the program's own door, unless another is given; all jobs with these options."""
-        if not isinstance(door, Door | None):
+        if not isinstance(door, Door | None) or max_workers is not None:
+            told = door if max_workers is None else f"max_workers={max_workers!r}"
             raise TypeError(
-                f"JobExecutor({door!r}): it has no workers of its own, so don't tell how many; "
+                f"JobExecutor({told}): it has no workers of its own, so don't tell how many; "
                 "PADDOCK_WORKERS does, where `paddock up` or `paddock work` runs them."
             )
         self._door, self._options = door or the_door(), options or Options()
@@ -148,13 +155,18 @@ class JobExecutor(Executor):
     async def _send(
         self, broker: Broker, submissions: Sequence[Submission]
     ) -> list[JobFuture[Any]]:
-        records = await operations.submit_all(broker, submissions)
-        futures = [
-            self._future_of(record, submission.task)
-            for record, submission in zip(records, submissions, strict=True)
-        ]
-        for future in futures:
-            self._submitted.follow(broker, future)
+        done = await operations.submit_each(broker, submissions)
+        futures, errors = [], []
+        for record, submission in zip(done, submissions, strict=True):
+            if isinstance(record, BaseException):
+                errors.append(record)
+                continue
+            future = self._future_of(record, submission.task)
+            self._submitted.follow(broker, future)  # also beside others that were refused
+            futures.append(future)
+        for error in errors:
+            operations.note_accepted(error, [future.job_id for future in futures], len(done))
+            raise error
         return futures
 
     async def _find(self, broker: Broker, job_id: str) -> tuple[JobFuture[Any], JobRecord]:

@@ -1,5 +1,6 @@
 """A job as a future of the standard library's."""
 
+import asyncio
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -50,9 +51,13 @@ class JobFuture(Future[T]):
     def cancel(self) -> bool:
         """Cancel the job if no worker has it, which Redis decides; say whether it is canceled.
 
-        `job.cancel()` stops one that runs as well. Raises `redis.RedisError` where Redis is away.
+        In an event loop, where asyncio calls it for whoever gives up waiting, nothing is waited
+        for: it is False then, and the future is told when the job is canceled.
+
+        `job.cancel()` stops one that runs as well. Raises `redis.RedisError` where Redis is away,
+        but in an event loop.
         """
-        withdraw([self])
+        withdraw([self], wait=not _is_in_a_loop())
         return self.cancelled()
 
     def settle(self, record: JobRecord | None) -> None:
@@ -108,6 +113,14 @@ class JobFuture(Future[T]):
             return  # whoever follows it will find out as well, and settle it
         if is_canceled and self._told.acquire(blocking=False):
             self._end_canceled()
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def withdraw(futures: Iterable[JobFuture[Any]], *, wait: bool = True) -> None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from service.adapters import operations
@@ -81,10 +80,17 @@ class ResultSet:
     def revoke(self, *, terminate: bool = False, signal: object = None) -> None:
         """Each of them, as `AsyncResult.revoke`."""
         refuse_signal(signal)
+        gone: list[JobNotFound] = []
         for some in self._some():
             for revoked in [each.begin(revocation(terminate)) for each in some]:
-                with suppress(StatusConflict):
+                try:
                     revoked.result()
+                except StatusConflict:
+                    continue  # it has ended
+                except JobNotFound as error:
+                    gone.append(error)
+        if gone:
+            raise gone[0]
 
     def forget(self) -> None:
         """Each of them, as `AsyncResult.forget`."""

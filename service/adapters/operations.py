@@ -14,6 +14,7 @@ from service.errors import AlreadySubmitted, JobGone, JobNotFound
 from service.submission import Submission
 
 READ_AT_ONCE = 200  # jobs in one round trip
+SHOWN = 10  # ids in the note on what was accepted
 PAUSE = 0.5  # seconds between looks for a Redis that is away
 AT_ONCE = 500  # submissions on their way: of more, the last would wait longer than one is tried for
 
@@ -22,15 +23,18 @@ async def submit(broker: Broker, submission: Submission, job_id: str | None = No
     """The job, once it is as durable as the settings ask for; the one that stands for it already.
 
     With a `job_id` it can be sent again, as often as need be. Raises what `Enqueuer.submit` does,
-    and `JobGone` where that which stands for it has expired.
+    `JobGone` where that which an idempotency key stands for has expired, and `redis.RedisError`.
     """
-    try:
-        return await broker.enqueuer.submit(submission, job_id)
-    except AlreadySubmitted as found:
+    while True:
         try:
-            return await asyncio.to_thread(broker.job, found.job_id)
-        except JobNotFound as gone:
-            raise JobGone(found.job_id, headers={}) from gone
+            return await broker.enqueuer.submit(submission, job_id)
+        except AlreadySubmitted as found:
+            try:
+                return await look(broker, found.job_id)
+            except JobNotFound as gone:
+                if found.is_replay:
+                    raise JobGone(found.job_id, headers={}) from gone
+                # It was the live one of a unique task a moment ago; now there is none.
 
 
 async def submit_all(
@@ -38,8 +42,22 @@ async def submit_all(
 ) -> list[JobRecord]:
     """Many at once, which share syncs of the disk.
 
-    Waits for all, then raises the first error that came of one: the others are accepted.
+    Waits for all, then raises the first error that came of one: the others are accepted, and its
+    note names them.
     """
+    done = await submit_each(broker, submissions, job_ids)
+    records = [record for record in done if isinstance(record, JobRecord)]
+    for error in done:
+        if not isinstance(error, JobRecord):
+            note_accepted(error, [record.id for record in records], len(done))
+            raise error
+    return records
+
+
+async def submit_each(
+    broker: Broker, submissions: Sequence[Submission], job_ids: Sequence[str] | None = None
+) -> list[JobRecord | BaseException]:
+    """The same; what came of each, in their order."""
     ids = job_ids or [new_job_id() for _ in submissions]
     places = asyncio.Semaphore(AT_ONCE)
 
@@ -48,12 +66,14 @@ async def submit_all(
             return await submit(broker, submission, job_id)
 
     each = [in_its_turn(*pair) for pair in zip(submissions, ids, strict=True)]
-    done = await asyncio.gather(*each, return_exceptions=True)
-    records = [record for record in done if not isinstance(record, BaseException)]
-    for error in done:
-        if isinstance(error, BaseException):
-            raise error
-    return records
+    return list(await asyncio.gather(*each, return_exceptions=True))
+
+
+def note_accepted(error: BaseException, accepted: Sequence[str], total: int) -> None:
+    """Have the error tell which of so many jobs were accepted all the same."""
+    if accepted:
+        shown = ", ".join(accepted[:SHOWN]) + (", …" if len(accepted) > SHOWN else "")
+        error.add_note(f"{len(accepted)} of {total} jobs were accepted, and will run: {shown}")
 
 
 async def look(broker: Broker, job_id: str) -> JobRecord:
@@ -101,15 +121,18 @@ async def await_end(broker: Broker, job_id: str, seconds: float | None) -> JobRe
     until = None if seconds is None else loop.time() + seconds
     while True:
         left = None if until is None else max(until - loop.time(), 0)
-        if await await_status(broker, job_id, FINAL, left) is None:
-            return None
+        in_time = await await_status(broker, job_id, FINAL, left) is not None
         try:
-            job = await look(broker, job_id)
+            job = await look(broker, job_id)  # also when the time is over: there may be none at all
         except RedisError:
+            if not in_time:
+                return None
             await asyncio.sleep(PAUSE)
             continue
         if job.status.is_final:  # nobody has retried it meanwhile
             return job
+        if not in_time:
+            return None
 
 
 async def cancel(broker: Broker, job_id: str) -> bool:

@@ -17,6 +17,7 @@ from service.adapters.group_result import GroupResult
 from service.adapters.result import AsyncResult
 from service.broker.enqueuer import new_job_id
 from service.broker.intake import submission_of
+from service.errors import OptionsInvalid
 from service.submission import Submission
 
 
@@ -86,11 +87,14 @@ class Plan:
                 ours = replace(ours, results_as=_first_free(task, kwargs))
             else:
                 ours = replace(ours, result_as=_first_free(task, kwargs))
+        given = options.get("task_id")
+        if given and any(step.job_id == given for step in self.steps):
+            raise OptionsInvalid(f"task_id: {given!r} is given to two of these calls.", errors=[])
         step = Step(
             submission=call(self.door, task, args, kwargs, ours),
             options=options,
             after=after,
-            job_id=options.get("task_id") or new_job_id(),
+            job_id=given or new_job_id(),
             rank=1 + max((each.rank for each in awaited), default=-1),
         )
         self.steps.append(step)

@@ -1,6 +1,7 @@
 """What a failed job raised, in the process of whoever asks for its result."""
 
 import ast
+import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -53,7 +54,7 @@ def _candidates(failure: Failure) -> Iterator[Exception]:
     kind = _loaded_type(failure.type)
     if kind is None:
         return
-    for args in _possible_args(failure.message):
+    for args in _possible_args(kind, failure.message):
         try:
             made = kind(*args)
         except Exception:  # noqa: BLE001  # its constructor is anybody's, and wants something else
@@ -65,16 +66,15 @@ def _candidates(failure: Failure) -> Iterator[Exception]:
 def _loaded_type(name: str) -> type[Exception] | None:
     module, _, qualname = name.rpartition(".")
     found: Any = sys.modules.get(module or "builtins")
-    found = getattr(found, qualname, None)
+    found = vars(found).get(qualname) if found else None  # `getattr` could import more of it
     return found if isinstance(found, type) and issubclass(found, Exception) else None
 
 
-def _possible_args(message: str) -> Iterator[tuple[Any, ...]]:
+def _possible_args(kind: type[Exception], message: str) -> Iterator[tuple[Any, ...]]:
     yield (message,) if message else ()
-    try:
-        yield (ast.literal_eval(message),)  # a KeyError says its key as Python writes it
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return
+    if issubclass(kind, KeyError):  # which says its key as Python writes it
+        with contextlib.suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            yield (ast.literal_eval(message),)
 
 
 def _said(error: Exception) -> str | None:

@@ -17,8 +17,6 @@ from service.submission import Submission
 
 T = TypeVar("T")
 
-SHOWN = 10  # ids in the note on what was accepted
-
 
 async def send(broker: Broker, plan: Plan) -> None:
     """Submit all of it, each job after those that it waits for.
@@ -37,7 +35,7 @@ async def send(broker: Broker, plan: Plan) -> None:
         accepted += [job_id for ids in sent if not isinstance(ids, BaseException) for job_id in ids]
         for error in sent:
             if isinstance(error, BaseException):
-                _note(error, accepted, len(plan.steps))
+                operations.note_accepted(error, accepted, len(plan.steps))
                 raise error
 
 
@@ -92,9 +90,3 @@ async def _insist(again: SendingAgain, send: Callable[[], Awaitable[T]]) -> T:
             if pause is None:
                 raise
             await asyncio.sleep(pause)
-
-
-def _note(error: BaseException, accepted: Sequence[str], total: int) -> None:
-    if accepted:
-        shown = ", ".join(accepted[:SHOWN]) + (", …" if len(accepted) > SHOWN else "")
-        error.add_note(f"{len(accepted)} of {total} jobs were accepted, and will run: {shown}")

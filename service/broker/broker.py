@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
@@ -50,6 +51,7 @@ class Broker:
     batches: Batches
     batch_actions: BatchActions
     overview: Overview
+    assurer: ThreadPoolExecutor = field(repr=False)
     catalogue: Catalogue = field(repr=False)
 
     @classmethod
@@ -60,7 +62,14 @@ class Broker:
         client = connect_for_callers(url, patience)
         async_client = connect_async(url, patience)
         reader = JobReader(client, Catalogue(catalogue, unlisted=[deliver_webhook]))
-        assure = partial(asyncio.to_thread, _assure, client, settings)
+        # A thread of its own: all submissions wait for it, and must not do so behind whoever keeps
+        # the loop's other threads busy.
+        assurer = ThreadPoolExecutor(1, thread_name_prefix="paddock-assure")
+
+        async def assure() -> Wait | None:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(assurer, _assure, client, settings)
+
         actions, batches = JobActions(client), Batches(client, reader)
         return cls(
             client=client,
@@ -78,11 +87,13 @@ class Broker:
             batches=batches,
             batch_actions=BatchActions(client, batches, actions),
             overview=Overview(client),
+            assurer=assurer,
             catalogue=catalogue,
         )
 
     async def aclose(self) -> None:
         """Close all connections."""
+        self.assurer.shutdown(wait=False)
         await self.async_client.aclose()
         self.client.close()
 

@@ -39,6 +39,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.delay is not None and self.at is not None:
             raise OptionsInvalid("Give either `delay` or `at`, not both.", errors=[])
+        if isinstance(self.depends_on, str):
+            raise OptionsInvalid("depends_on: a list of ids, also for one.", errors=[])
         for name, moment in (("at", self.at), ("expires", self.expires)):
             if moment is not None and moment.tzinfo is None:
                 told = f"{name}: needs a time zone, as datetime.now(UTC) has."

@@ -101,12 +101,13 @@ class StatusWatch:
     async def _look_at(self, waiters: Sequence[_Waiter], loop: asyncio.AbstractEventLoop) -> None:
         try:
             found = await self._look_up(keys=[Job.key_for(waiter.job_id) for waiter in waiters])
-        except RedisError as error:
+            statuses = list(map(as_text, found))
+        except (RedisError, UnicodeDecodeError) as error:
             for waiter in waiters:
                 _answer(waiter, error)
             return
         least = (len(self._due) + len(waiters)) / LOOKS_PER_SECOND
-        for waiter, status in zip(waiters, map(as_text, found), strict=True):
+        for waiter, status in zip(waiters, statuses, strict=True):
             if not status:
                 _answer(waiter, JobNotFound(waiter.job_id))
             elif (known := _known(status)) in waiter.wanted:

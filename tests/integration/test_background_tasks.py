@@ -1,7 +1,7 @@
 """FastAPI's BackgroundTasks with one import changed: in the answer's face it is kept already."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +53,15 @@ def note(background_tasks: BackgroundTasks) -> None:
 @app.post("/noted")
 async def noted(_: Annotated[None, Depends(note)], background_tasks: BackgroundTasks) -> None:
     background_tasks.add_task(echo, "noted by the endpoint")
+
+
+async def noted_after(background_tasks: BackgroundTasks) -> AsyncIterator[None]:
+    background_tasks.add_task(echo, "before")
+    yield
+
+
+@app.post("/yielding")
+async def yielding(_: Annotated[None, Depends(noted_after, scope="function")]) -> None: ...
 
 
 @app.post("/response")
@@ -126,7 +135,8 @@ def test_all_that_an_endpoint_and_its_dependencies_add_is_sent(
 ) -> None:
     assert len(set(client.post("/two").json())) == 2
     assert client.post("/noted").status_code == 200
-    assert connection.llen("rq:queue:default") == 4
+    assert client.post("/yielding").status_code == 200
+    assert connection.llen("rq:queue:default") == 5
 
 
 @pytest.mark.parametrize("path", ["/response", "/single"])
@@ -172,6 +182,7 @@ def test_without_redis_the_answer_is_503_and_says_when_to_come_again(
     with standing_in(door), TestClient(app) as client:
         assert client.post("/two").status_code == 200
         own.kill()
-        answer = client.post("/send", data={"message": "hello"})
-        assert answer.status_code == 503 and answer.headers["Retry-After"]
-        assert "nothing was accepted" in json.dumps(answer.json())
+        for path in ("/send", "/unique"):
+            answer = client.post(path, data={"message": "hello"})
+            assert answer.status_code == 503 and answer.headers["Retry-After"]
+            assert "nothing was accepted" in json.dumps(answer.json())

@@ -312,6 +312,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "double: a job that waits for others .* Delay the first one",
     ),
+    "an id for two": (
+        lambda: chain(double.s(1).set(task_id="a"), double.s().set(task_id="a"))(),
+        OptionsInvalid,
+        "task_id: 'a' is given to two of these calls",
+    ),
     "an id for a group": (
         lambda: group(double.s(1), double.s(2)).apply_async(task_id="a"),
         TypeError,

@@ -214,7 +214,7 @@ def test_canceling_in_an_event_loop_cancels_a_queued_job(executor: JobExecutor) 
             await asyncio.wait_for(asyncio.wrap_future(future), 0.05)
 
     asyncio.run(main())
-    assert future.cancelled()
+    eventually(future.cancelled)
     assert future.job.status() is Status.CANCELED
 
 

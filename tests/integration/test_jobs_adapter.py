@@ -1,6 +1,7 @@
 """Jobs submitted by a program's own code, from its loops, threads and forks."""
 
 import asyncio
+import functools
 import os
 import sys
 import threading
@@ -107,6 +108,14 @@ def test_a_job_that_failed_can_be_retried_by_its_id_alone(
     eventually(lambda: again.record().attempts == 2 and again.status() is Status.FAILED)
 
 
+def test_what_has_ended_is_told_whatever_the_time_limit(door: Door) -> None:
+    canceled = BlockingJobs().submit(echo, 1)
+    canceled.cancel()
+    for seconds in (0, 0.0001):
+        with pytest.raises(JobCanceled):
+            canceled.result(timeout=seconds)
+
+
 def test_unknown_jobs_are_not_waited_for(door: Door) -> None:
     with pytest.raises(JobNotFound):
         BlockingJobs().job("no-such-job").result()
@@ -145,6 +154,15 @@ def test_a_task_that_no_setting_lists_is_refused(door: Door) -> None:
     for other in (lambda: 1, print, Path("x").exists):
         with pytest.raises(NotInCatalogue, match="is no task, and can't be one"):
             task_of(other, door)
+
+
+def test_a_decorator_above_job_is_not_left_out_in_silence(door: Door) -> None:
+    @functools.wraps(echo)
+    def audited(value: Any) -> Any:
+        return echo(value)
+
+    with pytest.raises(NotInCatalogue, match="put `@job` on top"):
+        task_of(audited, door)
 
 
 def test_the_plain_function_of_a_task_stands_for_it(door: Door) -> None:

@@ -46,6 +46,8 @@ def rebuilt(error: BaseException) -> Exception:
         Refused("no"),
         Refused("several\nlines: of 'text'"),
         RuntimeError("{'looks': 'like data'}"),
+        ValueError("{{}}"),
+        KeyError("{{}}"),
     ],
 )
 def test_an_exception_comes_back_as_it_was(error: Exception) -> None:
@@ -71,6 +73,7 @@ def test_what_can_not_be_raised_here_is_told_of(error: BaseException) -> None:
         "os.system: true",
         f"{__name__}.Careless: hello",
         "builtins: x",
+        "concurrent.futures.ProcessPoolExecutor: loaded when it is asked for",
         "Work-horse terminated unexpectedly",
     ],
 )
