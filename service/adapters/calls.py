@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from jobs import Task
 from service.adapters.door import Door
+from service.adapters.errors import NotInCatalogue
 from service.broker.intake import Options, submission_of
-from service.errors import NotInCatalogue, ParametersInvalid
+from service.errors import ParametersInvalid
 from service.submission import Submission
 
 

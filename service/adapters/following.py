@@ -78,7 +78,12 @@ class Follower:
             settle = threading.Thread(
                 target=self._settle_ended, args=(broker,), name="paddock-futures", daemon=True
             )
-            settle.start()
+            try:
+                settle.start()
+            except RuntimeError:  # no more threads can be had: the next that ends tries again
+                with self._lock:
+                    self._is_settling = False
+                raise
 
     def _settle_ended(self, broker: Broker) -> None:
         """While some are being settled, the next come together."""

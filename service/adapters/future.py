@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 from jobs import Task
 from service.adapters import operations
 from service.adapters.door import Door
+from service.adapters.errors import FutureDetached
 from service.adapters.jobs import BlockingJob
 from service.adapters.raised import result_of
 from service.broker.records import JobRecord
 from service.broker.status import Status
-from service.errors import FutureDetached, JobNotFound
+from service.errors import JobNotFound
 
 T = TypeVar("T")
 

@@ -15,11 +15,11 @@ from jobs import Task
 from service.adapters import operations
 from service.adapters.calls import call
 from service.adapters.door import Door, the_door
+from service.adapters.errors import JobNotEnded
 from service.adapters.raised import result_of
 from service.broker.intake import Options
 from service.broker.records import JobRecord
 from service.broker.status import Status
-from service.errors import JobNotEnded
 
 if TYPE_CHECKING:  # not everybody has SQLAlchemy
     from service.adapters.outbox import AnySession

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from service.batch_store import job_id_in
 from service.broker.broker import Broker
 from service.broker.enqueuer import new_job_id
-from service.broker.records import JobRecord
+from service.broker.records import JOB_ID, JobRecord
 from service.broker.status import FINAL, Status
 from service.errors import AlreadySubmitted, JobGone, JobNotFound
 from service.submission import Submission
@@ -78,6 +78,7 @@ def note_accepted(error: BaseException, accepted: Sequence[str], total: int) -> 
 
 async def look(broker: Broker, job_id: str) -> JobRecord:
     """The job as it is now. Raises `JobNotFound`, and `redis.RedisError` where Redis is away."""
+    _check(job_id)
     return await asyncio.to_thread(broker.job, job_id)
 
 
@@ -103,6 +104,7 @@ async def await_status(
 
     Redis may be away meanwhile, for however long. Raises `JobNotFound`.
     """
+    _check(job_id)
     loop = asyncio.get_running_loop()
     until = None if seconds is None else loop.time() + seconds
     while True:
@@ -133,6 +135,12 @@ async def await_end(broker: Broker, job_id: str, seconds: float | None) -> JobRe
             return job
         if not in_time:
             return None
+
+
+def _check(job_id: str) -> None:
+    """Another key of Redis must not be looked at as if it were a job."""
+    if not JOB_ID.fullmatch(job_id):
+        raise JobNotFound(job_id)
 
 
 async def cancel(broker: Broker, job_id: str) -> bool:

@@ -5,10 +5,9 @@ from typing import Any
 from jobs import Task
 from service.adapters import operations
 from service.adapters.door import Door
-from service.adapters.raised import error_of
+from service.adapters.raised import error_in
 from service.broker.records import JobRecord
 from service.broker.status import Status
-from service.errors import JobCanceled, JobFailed
 
 _STATES = {
     Status.RUNNING: "STARTED",
@@ -29,18 +28,6 @@ def outcome_of(job: JobRecord, task: Task[..., Any] | None) -> Any:
     if job.status is not Status.FINISHED:
         return error_in(job)
     return task.result.load(job.result) if task else job.result
-
-
-def error_in(job: JobRecord) -> Exception | None:
-    """What it ended with, other than its return; None where it has not ended so."""
-    match job.status:
-        case Status.FAILED if job.error is not None:
-            return error_of(job.id, job.error)
-        case Status.FAILED:
-            return JobFailed(job.id, "Failure", "nothing is known of it", "")
-        case Status.CANCELED:
-            return JobCanceled(job.id)
-    return None
 
 
 def cause_of(job: JobRecord, door: Door) -> Exception:

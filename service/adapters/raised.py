@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from service.adapters.errors import JobCanceled, JobFailed
 from service.broker.records import JobRecord
 from service.broker.status import Status
-from service.errors import JobCanceled, JobFailed
 from service.failure import Failure
 
 _TIMEOUT = "rq.timeouts.JobTimeoutException"
@@ -23,15 +23,24 @@ class JobTraceback(Exception):
 
 def result_of(job: JobRecord) -> Any:
     """The result of a job that has ended, as plain JSON data; raises what became of it instead."""
+    if job.status is Status.FINISHED:
+        return job.result
+    error = error_in(job)
+    if error is None:
+        raise AssertionError(f"job {job.id} has not ended: {job.status}")
+    raise error
+
+
+def error_in(job: JobRecord) -> Exception | None:
+    """What it ended with, other than its return; None where it has not ended so."""
     match job.status:
-        case Status.FINISHED:
-            return job.result
         case Status.FAILED if job.error is not None:
-            raise error_of(job.id, job.error)
+            return error_of(job.id, job.error)
+        case Status.FAILED:
+            return JobFailed(job.id, "Failure", "nothing is known of it", "")
         case Status.CANCELED:
-            raise JobCanceled(job.id)
-        case _:
-            raise AssertionError(f"job {job.id} has not ended: {job.status}")
+            return JobCanceled(job.id)
+    return None
 
 
 def error_of(job_id: str, failure: Failure) -> Exception:

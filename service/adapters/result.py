@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from jobs import Task
 from service.adapters import operations
 from service.adapters.door import Door, the_door
+from service.adapters.errors import JobNotEnded
 from service.adapters.outcome import cause_of, outcome_of, state_of
 from service.broker.records import JobRecord
 from service.broker.status import Status
-from service.errors import JobNotEnded, StatusConflict
+from service.errors import StatusConflict
 
 if TYPE_CHECKING:
     from service.adapters.group_result import GroupResult

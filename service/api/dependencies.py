@@ -7,10 +7,9 @@ from fastapi import Depends, Path, Request
 
 from service.api.visit import visit_of
 from service.broker.broker import Broker
+from service.broker.records import JOB_ID
 from service.errors import BatchNotFound, JobNotFound
 from service.settings import Settings
-
-_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")  # what RQ allows; anything else names no job
 
 _BATCH_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -35,7 +34,7 @@ async def _settings(request: Request) -> Settings:
 
 
 async def _job_id(job_id: Annotated[str, Path(description="The job's id.")]) -> str:
-    if not _JOB_ID.fullmatch(job_id):
+    if not JOB_ID.fullmatch(job_id):
         raise JobNotFound(job_id)
     return job_id
 

@@ -1,5 +1,6 @@
 """A job as it stands in Redis, read in RQ's terms and told in ours."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from rq.utils import as_text
 from jobs.catalogue import Catalogue
 from service.broker.status import Status, status_of
 from service.failure import Failure, read_failure
+
+JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")  # what RQ allows; anything else names no job
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from starlette.testclient import TestClient
 from jobs.catalogue import Catalogue
 from service.adapters.background import BackgroundTask, BackgroundTasks
 from service.adapters.door import Door, standing_in
+from service.adapters.errors import NotInCatalogue
 from service.broker.status import Status
-from service.errors import NotInCatalogue, ParametersInvalid
+from service.errors import ParametersInvalid
 from service.settings import Settings
 from tests.conftest import RedisServer
 from tests.integration.conftest import ALL_TASKS, Jobs

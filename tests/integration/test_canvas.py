@@ -15,12 +15,13 @@ import redis
 from jobs.catalogue import Catalogue
 from service.adapters.canvas import chain, chord, group
 from service.adapters.door import Door, standing_in
+from service.adapters.errors import JobCanceled
 from service.adapters.group_result import GroupResult
 from service.adapters.plan import Plan
 from service.adapters.result import AsyncResult
 from service.adapters.sending import send
 from service.broker.status import Status
-from service.errors import JobCanceled, OptionsInvalid, ParametersInvalid, QueueFull, QueueNotFound
+from service.errors import OptionsInvalid, ParametersInvalid, QueueFull, QueueNotFound
 from service.settings import Settings
 from tests.conftest import PATIENCE, ROOT, Start, eventually
 from tests.integration.conftest import ALL_TASKS, Jobs

@@ -18,13 +18,12 @@ from rq import Queue
 from jobs.catalogue import Catalogue
 from jobs.heavy_cpu_task import heavy_cpu_task
 from service.adapters.door import Door, standing_in
+from service.adapters.errors import JobCanceled, JobFailed
 from service.adapters.group_result import GroupResult, ResultSet
 from service.adapters.result import AsyncResult
 from service.broker.status import Status
 from service.errors import (
     BatchNotFound,
-    JobCanceled,
-    JobFailed,
     JobNotFound,
     ParametersInvalid,
     QueueNotFound,

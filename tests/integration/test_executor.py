@@ -19,19 +19,13 @@ import pytest
 import redis
 
 from service.adapters.door import Door
+from service.adapters.errors import FutureDetached, JobFailed, NotInCatalogue
 from service.adapters.executor import JobExecutor
 from service.adapters.future import JobFuture
 from service.adapters.jobs import BlockingJobs
 from service.broker.intake import Options
 from service.broker.status import Status
-from service.errors import (
-    FutureDetached,
-    JobFailed,
-    JobNotFound,
-    NotInCatalogue,
-    ParametersInvalid,
-    StatusConflict,
-)
+from service.errors import JobNotFound, ParametersInvalid, StatusConflict
 from service.settings import Settings
 from tests.conftest import PATIENCE, ROOT, RedisServer, Start, eventually
 from tests.sample_executor_tasks import (
@@ -693,7 +687,7 @@ def test_a_forked_process_uses_it_anew_and_leaves_the_parents_futures(
     run: Run, start_worker: Start
 ) -> None:
     program = run(
-        "from service.errors import FutureDetached\n"
+        "from service.adapters.errors import FutureDetached\n"
         "executor = JobExecutor()\n"
         "assert executor.submit(multiply, 1, 2).result() == 2\n"
         "future = executor.submit(rest, 1.0)\n"

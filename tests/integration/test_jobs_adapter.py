@@ -21,16 +21,13 @@ from jobs.catalogue import Catalogue
 from service.adapters.calls import task_of
 from service.adapters.dependencies import BlockingJobsDep, JobsDep
 from service.adapters.door import Door, standing_in, the_door
+from service.adapters.errors import JobCanceled, JobFailed, JobNotEnded, NotInCatalogue
 from service.adapters.jobs import BlockingJobs, Jobs
 from service.broker.intake import Options
 from service.broker.status import Status
 from service.errors import (
     IdempotencyKeyReused,
-    JobCanceled,
-    JobFailed,
-    JobNotEnded,
     JobNotFound,
-    NotInCatalogue,
     OptionsInvalid,
     QueueNotFound,
     RedisAway,
@@ -117,8 +114,10 @@ def test_what_has_ended_is_told_whatever_the_time_limit(door: Door) -> None:
 
 
 def test_unknown_jobs_are_not_waited_for(door: Door) -> None:
-    with pytest.raises(JobNotFound):
-        BlockingJobs().job("no-such-job").result()
+    submitted = BlockingJobs().submit(echo, 1)
+    for unknown in ("no-such-job", f"{submitted.id}:dependencies", "rq:x", ""):
+        with pytest.raises(JobNotFound):
+            BlockingJobs().job(unknown).result()
 
 
 def test_options_are_those_of_the_api(door: Door, connection: redis.Redis) -> None:

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from service.adapters.outcome import error_in, outcome_of, state_of
+from service.adapters.errors import JobCanceled, JobFailed
+from service.adapters.outcome import outcome_of, state_of
+from service.adapters.raised import error_in
 from service.broker.records import JobRecord
 from service.broker.status import Status
-from service.errors import JobCanceled, JobFailed
 from service.failure import Failure
 
 

@@ -4,8 +4,8 @@ import traceback
 
 import pytest
 
+from service.adapters.errors import JobFailed
 from service.adapters.raised import JobTraceback, error_of
-from service.errors import JobFailed
 from service.failure import read_failure
 
 
