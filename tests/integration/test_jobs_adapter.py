@@ -213,7 +213,7 @@ def test_a_door_that_was_closed_opens_again_when_it_is_used(door: Door) -> None:
     threads = threading.active_count()
     BlockingJobs().submit(echo, 1)
     door.close()
-    assert threading.active_count() == threads
+    eventually(lambda: threading.active_count() == threads)
     assert BlockingJobs().submit(echo, 1).status() is Status.QUEUED
 
 
