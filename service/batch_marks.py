@@ -11,13 +11,13 @@ RECORD = "paddock:batch:"  # + id: hash; + id + ":marks": string
 MARKS = "qswFXCG"  # see below
 SHARED = 30  # characters that the ids of a batch's jobs have in common with its own
 
-# Lua functions for scripts that change a job's status: they call `tell_batch(job's key, its id)`
-# after they have written it. Told twice of the same status, a batch counts it once.
+# For scripts that change a job's status: mark_job(batch, job's id, RQ's status, when it ended)
+# tells the batch that the job came with. Told twice of the same status, a batch counts it once.
 #
 # Marks: q(ueued, or running), s(cheduled), w(aiting), and of those that have ended F(inished),
 # X (failed), C(anceled), G(one: removed before anybody saw how it ended). A zero byte is the mark
 # that all began with. What each field of the record means is told where it is made, at the commit.
-TELL_BATCH = f"""
+MARK_JOB = f"""
 local BATCH_MARKS = {{queued = 'q', started = 'q', scheduled = 's', deferred = 'w', created = 'w',
     rate_limited = 'w', ready_to_enqueue = 'w', finished = 'F', failed = 'X', canceled = 'C',
     stopped = 'C', gone = 'G'}}
@@ -83,12 +83,5 @@ local function mark_job(batch, id, status, ended_at)
         keep_batch(record, {LONGEST_KEPT})
     end
     return true
-end
-
-local function tell_batch(job, id)
-    local f = redis.call('HMGET', job, 'batch', 'status', 'ended_at')
-    if f[1] then
-        mark_job(f[1], id, f[2], f[3] or '')
-    end
 end
 """

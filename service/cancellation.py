@@ -13,14 +13,14 @@ CANCELLATION = (
 local function file_canceled(id, registry, kept, why)
     local job = key_of(id)
     redis.call('HSET', job, 'status', 'canceled', 'ended_at', stamp, 'exc_info', why or '')
-    for _, key in ipairs({job, job .. ':history', dependencies_of(id)}) do
+    moved(job, id)
+    for _, key in ipairs({job, job .. ':history', job .. ':journal', dependencies_of(id)}) do
         redis.call('EXPIRE', key, kept)
     end
     release(job, id)
     -- RQ never drops anything from this registry
     redis.call('ZREMRANGEBYSCORE', registry, '-inf', now - kept)
     redis.call('ZADD', registry, now, id)
-    tell_batch(job, id)
     notify(id, 'canceled', stamp, why and told_why(why))
     over(id)
 end

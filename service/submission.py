@@ -118,6 +118,7 @@ local function enqueue(key, arg)
     else
         redis.call(command, queue, id)
     end
+    announce(job, id)
     return 1
 end
 """
@@ -246,7 +247,7 @@ def job_fields(job: Job, submission: Submission) -> dict[str, Any]:
     Ours are for the scripts that move the job and record its end.
     """
     policy = submission.task.policy
-    ours: dict[str, Any] = {"max_crashes": policy.most_crashes}
+    ours: dict[str, Any] = {"task": submission.task.name, "max_crashes": policy.most_crashes}
     if submission.expires:
         ours["expires_at"] = submission.expires.timestamp()
     if submission.depends_on:

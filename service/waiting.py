@@ -9,7 +9,7 @@ the one script that moves the job itself; what a stock worker leaves is seen by 
 
 from rq.defaults import DEFAULT_FAILURE_TTL, RQ_KEY_PREFIX
 
-from service.batch_marks import TELL_BATCH
+from service.journal import JOURNAL
 from service.webhooks.notice import NOTIFY
 
 LEFT = "paddock:ended"  # ids of ended jobs with more dependents than one script looks at
@@ -17,8 +17,6 @@ MOST_AT_ONCE = 500  # dependents looked at by one script, during which Redis ser
 
 _BASICS = f"""
 local prefix, LEFT, MOST_AT_ONCE = '{RQ_KEY_PREFIX}', '{LEFT}', {MOST_AT_ONCE}
-local now, stamp  -- set by the script: Unix seconds, and the same as RQ writes it
-
 local function key_of(id)
     return prefix .. ':job:' .. id
 end
@@ -31,7 +29,7 @@ local function push(id, queue, at_front)
     redis.call('HSET', key_of(id), 'status', 'queued', 'enqueued_at', stamp)
     redis.call('SADD', prefix .. ':queues', prefix .. ':queue:' .. queue)
     redis.call(at_front == '1' and 'LPUSH' or 'RPUSH', prefix .. ':queue:' .. queue, id)
-    tell_batch(key_of(id), id)
+    moved(key_of(id), id)
 end
 """
 
@@ -63,7 +61,9 @@ local function wait_for_place(id, limit, most)
     redis.call('ZREM', base .. ':allowed', id)
     redis.call('ZADD', base .. ':rate_limited', now, id)
     fill(limit)
-    tell_batch(key_of(id), id)
+    if redis.call('ZSCORE', base .. ':rate_limited', id) then  -- else it is told of as queued
+        moved(key_of(id), id)
+    end
 end
 
 -- Whether a job that is on a queue may run. One that another program put there without a place gets
@@ -156,13 +156,13 @@ local function fail(id, why)
     redis.call('XADD', results, 'MAXLEN', 10, '*', 'type', 2, 'worker_name', '',
         'exc_string', packed(why))
     redis.call('ZADD', prefix .. ':failed:' .. f[1], ttl < 0 and '+inf' or now + ttl, id)
+    moved(job, id)
     if ttl > 0 then
-        for _, key in ipairs({{job, results, job .. ':history', dependencies_of(id),
-                job .. ':dependents'}}) do
+        for _, key in ipairs({{job, results, job .. ':history', job .. ':journal',
+                dependencies_of(id), job .. ':dependents'}}) do
             redis.call('EXPIRE', key, ttl)
         end
     end
-    tell_batch(job, id)
     notify_of_failure(id, stamp, why)
 end
 """
@@ -267,10 +267,10 @@ local function await(id)
         return queue(id)
     end
     redis.call('HSET', job, 'status', 'deferred')
-    tell_batch(job, id)
+    moved(job, id)
     redis.call('ZADD', prefix .. ':deferred:' .. f[2], now, id)
     look_at(id)
 end
 """
 
-WAITING = TELL_BATCH + NOTIFY + _BASICS + _LIMITS + _FAILING + _DEPENDENCIES
+WAITING = JOURNAL + NOTIFY + _BASICS + _LIMITS + _FAILING + _DEPENDENCIES

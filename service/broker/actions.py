@@ -24,6 +24,7 @@ from service.admission import UNIQUE, UNIQUE_TTL
 from service.broker.status import Status, status_of
 from service.cancellation import CANCELLATION
 from service.errors import JobNotFound, StatusConflict
+from service.journal import JOURNAL_SUFFIX
 from service.waiting import WAITING
 
 # Each action decides and acts in one script, since workers move jobs at the same moment. Each
@@ -207,7 +208,7 @@ class JobActions:
                 with contextlib.suppress(WatchError, InvalidJobOperation):
                     self._before_delete(args=_at(job_id), client=pipe)
                     job.delete(pipeline=pipe)
-                    pipe.delete(f"{job.key}:history")
+                    pipe.delete(f"{job.key}:history", f"{job.key}{JOURNAL_SUFFIX}")
                     pipe.execute()
                     deleted = True
 

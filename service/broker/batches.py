@@ -11,7 +11,7 @@ from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.utils import as_text, now, str_to_date, utcformat
 
-from service.batch_marks import RECORD, TELL_BATCH
+from service.batch_marks import MARK_JOB, RECORD
 from service.batch_store import job_id_in, shared_part
 from service.broker.records import JobReader
 from service.broker.status import Status
@@ -36,7 +36,7 @@ _STATUSES = {
 # ARGV: batch id, what its jobs' ids begin with, what their keys begin with, number of the first to
 #       look at ('' for the first that has not ended), most, now (RQ's text)
 # → {number of the first, how many had changed}
-_LOOK = f"""{TELL_BATCH}
+_LOOK = f"""{MARK_JOB}
 local record = redis.call('HMGET', KEYS[1], 'total', 'initial')
 local total = tonumber(record[1] or 0)
 local from = tonumber(ARGV[4])

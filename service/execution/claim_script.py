@@ -86,6 +86,7 @@ local function take(i, id, given)
     redis.call('HSET', prefix .. ':worker:' .. worker, 'state', 'busy')
     -- Its record may have expired a moment ago; without an end it would live for ever.
     redis.call('EXPIRE', prefix .. ':worker:' .. worker, ARGV[7])
+    moved(job, id)
     count_taken(KEYS[i], 1)
     return {(i + 1) / 2, id, redis.call('HGETALL', job), given}
 end

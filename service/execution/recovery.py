@@ -60,9 +60,9 @@ for _, entry in ipairs(entries) do
                 redis.call('HSET', job, 'status', 'queued', 'enqueued_at', stamp,
                     'worker_name', '')
                 redis.call('LPUSH', KEYS[2], id)
+                moved(job, id)
                 table.insert(back, id)
             end
-            tell_batch(job, id)
         end
     end
 end

@@ -63,7 +63,7 @@ if redis.call('EXISTS', job) == 0 then
     return 1  -- deleted while it ran
 end
 redis.call('HSET', job, unpack(ARGV, 16 + results))
-tell_batch(job, id)
+moved(job, id)
 if results > 0 then
     redis.call('XADD', KEYS[4], 'MAXLEN', 10, '*', unpack(ARGV, 16, 15 + results))
 end
@@ -86,7 +86,8 @@ elseif ARGV[12] == 'gives up place' then
     give_up_place(id)
 end
 
-for _, key in ipairs({job, KEYS[4], record, job .. ':dependents', dependencies_of(id)}) do
+for _, key in ipairs({job, KEYS[4], record, job .. ':journal', job .. ':dependents',
+        dependencies_of(id)}) do
     if ARGV[9] == '-1' then
         redis.call('PERSIST', key)
     elseif ARGV[9] ~= '' then

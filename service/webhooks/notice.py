@@ -61,7 +61,8 @@ def _constant_fields() -> str:
         retry=Retry(max=policy.retry.max, interval=policy.retry.intervals()),
         serializer="json",
     )
-    fields: dict[str, Any] = job.to_dict() | {"max_crashes": policy.most_crashes}
+    ours = {"task": deliver_webhook.name, "max_crashes": policy.most_crashes}
+    fields: dict[str, Any] = job.to_dict() | ours
     return ", ".join(
         f"{json.dumps(name)}, {json.dumps(str(value))}"
         for name, value in fields.items()
