@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from service.execution.channel import Channel
 from service.execution.decision import Ended
+from service.execution.distrust import Distrust
 from service.execution.forked import POLL_INTERVAL
 from service.execution.loop_harness import LoopHarness
 from service.execution.orders import Orders
@@ -26,7 +27,6 @@ LOOK_INTERVAL = 0.25  # seconds between looks for jobs that have to end
 NOTABLE_LAG = 1.0  # seconds from which on a loop that is late is worth a line in the log
 MUTE_GRACE = 2.0  # seconds beyond the limit for a horse that can't even tell that it is blocked
 MOST_NAMED = 3  # jobs at fault that are named to the others
-DISTRUST = 300.0  # seconds that a task which has blocked a loop is kept out of it
 
 logger = logging.getLogger("rq.worker")
 
@@ -61,7 +61,7 @@ class Together:
         self._flights: dict[str, Flight] = {}  # by their executions' ids
         self._horses: list[LoopHarness] = []
         self._leaving: list[LoopHarness] = []  # told to, and not yet waited for
-        self._distrusted: dict[str, float] = {}  # task → monotonic time until which
+        self._distrust = Distrust()
         self._looked_at = time.monotonic()
         self._noted: set[LoopHarness] = set()  # whose lag is in the log already
 
@@ -73,7 +73,7 @@ class Together:
         task = taken.task
         if task is None or not task.policy.runs_together or taken.may_be_poison:
             return False
-        return self._distrusted.get(task.name, 0.0) <= time.monotonic()
+        return self._distrust.spares(task)
 
     def begin(self, taken: Taken) -> None:
         """Hand it to a horse."""
@@ -160,9 +160,14 @@ class Together:
                 return Outcome(Kind.CANCELED, flight.usage(), "canceled, killed")
         if orders.leave_by is not None and moment >= orders.leave_by:
             return Outcome(Kind.PUT_BACK, flight.usage(), "its worker was told to stop")
-        if moment - flight.began >= flight.latest:
+        if moment - flight.began - self._held_up(flight) >= flight.latest:
             return overdue(flight.taken.job, flight.taken.task, flight.usage())
         return None
+
+    def _held_up(self, flight: Flight) -> float:
+        """Seconds that its loop is late for another job; it may not even have begun."""
+        lag = flight.horse.lag
+        return lag.late if lag.execution not in ("", flight.taken.execution.id) else 0.0
 
     def _is_stuck(self, horse: LoopHarness) -> bool:
         mute = horse.silence >= self._block_limit + MUTE_GRACE
@@ -197,23 +202,19 @@ class Together:
     def _fate_of_others(self, horse: LoopHarness, due: dict[Flight, Outcome]) -> Outcome:
         usage, blocker = Usage(0.0, None, 0), None
         if horse.lag.late >= NOTABLE_LAG and (blocker := self._flights.get(horse.lag.execution)):
-            self._distrust(blocker)
+            self._distrust.blocked(blocker.taken.task)
         if not self._is_stuck(horse):
+            self._note_killed(due)
             at_fault = ", ".join(flight.taken.job.id for flight in [*due][:MOST_NAMED])
             return Outcome(Kind.PUT_BACK, usage, f"its process had to be killed for {at_fault}")
         reason = f"its event loop waited for {self._who(horse)}"
         # Where it may be any of them, it must not come back for ever: then it counts as a crash.
         return Outcome(Kind.PUT_BACK if blocker else Kind.DIED, usage, reason)
 
-    def _distrust(self, flight: Flight) -> None:
-        task = flight.taken.task
-        if task is not None:
-            self._distrusted[task.name] = time.monotonic() + DISTRUST
-            logger.error(
-                "%s has blocked the event loop: for %d s its jobs get processes of their own",
-                task.name,
-                DISTRUST,
-            )
+    def _note_killed(self, due: dict[Flight, Outcome]) -> None:
+        for flight, outcome in due.items():
+            if outcome.kind is not Kind.PUT_BACK:
+                self._distrust.killed(flight.taken.task)
 
     def _leave(self, horse: LoopHarness) -> list[Flight]:
         """Part with it; the jobs that it still had."""

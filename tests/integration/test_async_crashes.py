@@ -235,6 +235,18 @@ def test_a_job_that_blocks_the_loop_ends_by_its_timeout(
     assert (job.status, job.error.type) == (Status.FAILED, "rq.timeouts.JobTimeoutException")
 
 
+def test_a_job_that_another_keeps_from_beginning_is_not_timed_out_for_it(
+    jobs: Jobs, start_io: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "trace"
+    blocker = jobs.submit("block", seconds=3, path=str(path))
+    start_io(PADDOCK_ASYNC_BLOCK_LIMIT="30", PADDOCK_TIMEOUT_GRACE="0.1")
+    eventually(lambda: lines(path))
+    kept = jobs.submit("wait", seconds=0, value=1, timeout=1)
+    assert jobs.ended(kept).result == 1
+    assert jobs.ended(blocker).attempts == jobs.ended(kept).attempts == 1
+
+
 def test_a_loop_that_is_blocked_for_a_moment_is_left_alone(
     jobs: Jobs, start_io: Start, tmp_path: Path
 ) -> None:
