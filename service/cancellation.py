@@ -14,6 +14,7 @@ local function file_canceled(id, registry, kept, why)
     local job = key_of(id)
     redis.call('HSET', job, 'status', 'canceled', 'ended_at', stamp, 'exc_info', why or '')
     moved(job, id)
+    count_end(job, 'canceled')
     for _, key in ipairs({job, job .. ':history', job .. ':journal', dependencies_of(id)}) do
         redis.call('EXPIRE', key, kept)
     end

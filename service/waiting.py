@@ -9,6 +9,7 @@ the one script that moves the job itself; what a stock worker leaves is seen by 
 
 from rq.defaults import DEFAULT_FAILURE_TTL, RQ_KEY_PREFIX
 
+from service.history import HISTORY
 from service.journal import JOURNAL
 from service.webhooks.notice import NOTIFY
 
@@ -157,6 +158,7 @@ local function fail(id, why)
         'exc_string', packed(why))
     redis.call('ZADD', prefix .. ':failed:' .. f[1], ttl < 0 and '+inf' or now + ttl, id)
     moved(job, id)
+    count_end(job, 'failed')
     if ttl > 0 then
         for _, key in ipairs({{job, results, job .. ':history', job .. ':journal',
                 dependencies_of(id), job .. ':dependents'}}) do
@@ -273,4 +275,4 @@ local function await(id)
 end
 """
 
-WAITING = JOURNAL + NOTIFY + _BASICS + _LIMITS + _FAILING + _DEPENDENCIES
+WAITING = JOURNAL + HISTORY + NOTIFY + _BASICS + _LIMITS + _FAILING + _DEPENDENCIES

@@ -25,6 +25,7 @@ from service.broker.connection import (
 from service.broker.durability import Wait, durability, refusal
 from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
+from service.broker.history import History
 from service.broker.listing import JobListing
 from service.broker.overview import Overview
 from service.broker.patience import Patience
@@ -51,6 +52,7 @@ class Broker:
     batches: Batches
     batch_actions: BatchActions
     overview: Overview
+    history: History
     assurer: ThreadPoolExecutor = field(repr=False)
     catalogue: Catalogue = field(repr=False)
 
@@ -87,6 +89,7 @@ class Broker:
             batches=batches,
             batch_actions=BatchActions(client, batches, actions),
             overview=Overview(client),
+            history=History(client),
             assurer=assurer,
             catalogue=catalogue,
         )

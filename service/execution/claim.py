@@ -10,6 +10,7 @@ import json
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +47,7 @@ class ClaimedJob(Job):
     """RQ's, and what its hash holds of ours."""
 
     has_webhook = False
+    waited: float | None = None  #: seconds on its queue until it was started; None where unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Claim:
         """As RQ knows it; one whose record can't be read is a job all the same, and will fail."""
         job = ClaimedJob(connection=connection, serializer="json")
         job.has_webhook = b"webhook" in self.fields
+        job.waited = self._waited()
         job._id = self.job_id  # as it is: RQ's setter refuses ids that other programs may have used
         job.origin = self.queue.name
         try:
@@ -72,6 +75,13 @@ class Claim:
             job.data = b""
         return job
 
+    def _waited(self) -> float | None:
+        enqueued, started = (self.fields.get(name) for name in (b"enqueued_at", b"started_at"))
+        try:
+            return (_moment(started) - _moment(enqueued)).total_seconds()
+        except (TypeError, ValueError):  # anybody may have written anything
+            return None
+
     def _give_results(self, job: Job) -> None:
         """Add its dependencies' results to its parameters; its task validates all of them."""
         if self.given is None:
@@ -81,6 +91,10 @@ class Claim:
             job.kwargs = {**job.kwargs, as_text(self.fields[b"result_as"]): results[0]}
         elif b"results_as" in self.fields:
             job.kwargs = {**job.kwargs, as_text(self.fields[b"results_as"]): results}
+
+
+def _moment(text: bytes | None) -> datetime:
+    return datetime.fromisoformat(as_text(text or b""))
 
 
 def function_path(job: Job) -> str | None:

@@ -20,7 +20,8 @@ from service.execution.scripts import ScriptCall
 # KEYS: started registry, queue, canceled registry
 # ARGV: now (Unix), now (RQ's text), most crashes where the job does not say, why it is failed,
 #       how long canceled jobs are kept, the one entry to release (or '' for every entry whose
-#       worker is dead), record of that execution
+#       worker is dead), record of that execution, seconds that it ran, and that it waited before
+#       ('' where unknown)
 # → {ids put back} and {ids failed as poison}
 _RELEASE = (
     CANCELLATION
@@ -49,6 +50,9 @@ for _, entry in ipairs(entries) do
                 id = execution, worker = worker, outcome = 'lost', reason = 'worker lost',
                 started_at = redis.call('HGET', job, 'started_at'), ended_at = stamp}))
             redis.call('LTRIM', job .. ':history', -50, -1)
+            if ARGV[8] ~= '' then
+                count_end(job, nil, tonumber(ARGV[8]), tonumber(ARGV[9]))
+            end
             if redis.call('HEXISTS', job, 'cancel_requested') == 1 then
                 file_canceled(id, KEYS[3], ARGV[5])
             elseif redis.call('HINCRBY', job, 'crashes', 1) >= most then
@@ -61,6 +65,7 @@ for _, entry in ipairs(entries) do
                     'worker_name', '')
                 redis.call('LPUSH', KEYS[2], id)
                 moved(job, id)
+                count_end(job, 'retried')
                 table.insert(back, id)
             end
         end
@@ -87,16 +92,34 @@ class Recovery:
         back: list[str] = []
         poison: list[str] = []
         for queue in queues:
-            returned, failed = released(self._call(queue, "", "").run())
+            returned, failed = released(self._call(queue).run())
             back += returned
             poison += failed
         return back, poison
 
-    def release(self, queue: Queue, job_id: str, execution_id: str, record: str) -> ScriptCall:
-        """The same for one execution whose horse is known to have died; `record` tells of it."""
-        return self._call(queue, f"{job_id}:{execution_id}", record)
+    def release(
+        self,
+        queue: Queue,
+        job_id: str,
+        execution_id: str,
+        record: str,
+        ran: float | str = "",
+        waited: float | str = "",
+    ) -> ScriptCall:
+        """The same for one execution whose horse is known to have died; `record` tells of it.
 
-    def _call(self, queue: Queue, entry: str, record: str) -> ScriptCall:
+        `ran` and `waited` are seconds; '' where nobody knows.
+        """
+        return self._call(queue, f"{job_id}:{execution_id}", record, ran, waited)
+
+    def _call(
+        self,
+        queue: Queue,
+        entry: str = "",
+        record: str = "",
+        ran: float | str = "",
+        waited: float | str = "",
+    ) -> ScriptCall:
         moment = now()
         registries = (StartedJobRegistry, CanceledJobRegistry)
         started, canceled = (registry(queue=queue).key for registry in registries)
@@ -111,7 +134,8 @@ class Recovery:
                 DEFAULT_FAILURE_TTL,
                 entry,
                 record,
-                _WHY,
+                ran,
+                waited,
             ],
         )
 

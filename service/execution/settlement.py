@@ -22,6 +22,7 @@ from service.execution.decision import Decision, Ended, decide
 from service.execution.outcome import Kind
 from service.execution.recovery import Recovery, released
 from service.execution.scripts import ScriptCall
+from service.history import OUTCOMES
 from service.waiting import WAITING
 from service.webhooks.notice import NOTHING, told_error, told_result
 
@@ -32,7 +33,8 @@ MOST_AT_ONCE, MOST_BYTES_AT_ONCE = 200, 8 * 1024**2  # of ends that are sent to 
 #       score in the registry ('' for none), push ('LPUSH' | 'RPUSH' | ''), ttl (seconds, -1 for
 #       ever, '' as it is), record of the execution, now (RQ's text), what follows for others
 #       ('over' | 'gives up place' | ''), number of result fields, status that a webhook tells (''
-#       for none), what else it tells, result fields…, job fields…
+#       for none), what else it tells, what is counted, seconds that it waited ('' where unknown),
+#       whether it ended by itself ('1' | '0'), result fields…, job fields…
 # → 0 where the execution no longer holds the job, else 1
 _SETTLE = (
     WAITING
@@ -62,10 +64,11 @@ local results = tonumber(ARGV[13])
 if redis.call('EXISTS', job) == 0 then
     return 1  -- deleted while it ran
 end
-redis.call('HSET', job, unpack(ARGV, 16 + results))
+redis.call('HSET', job, unpack(ARGV, 19 + results))
 moved(job, id)
+count_end(job, ARGV[16], tonumber(ARGV[6]), tonumber(ARGV[17]), ARGV[18] == '1')
 if results > 0 then
-    redis.call('XADD', KEYS[4], 'MAXLEN', 10, '*', unpack(ARGV, 16, 15 + results))
+    redis.call('XADD', KEYS[4], 'MAXLEN', 10, '*', unpack(ARGV, 19, 18 + results))
 end
 if ARGV[7] ~= '' then
     redis.call('ZADD', KEYS[5], ARGV[7], id)
@@ -118,7 +121,10 @@ class Settler:
         record = self._record(ended, moment)
         if ended.outcome.kind is Kind.DIED:
             execution = ended.execution
-            return self._recovery.release(ended.queue, execution.job_id, execution.id, record)
+            seconds = (ended.outcome.usage.wall_seconds, _waited(ended))
+            return self._recovery.release(
+                ended.queue, execution.job_id, execution.id, record, *seconds
+            )
         decision = decide(ended, moment, self._worker_name)
         result = [part for item in decision.result.items() for part in item]
         fields = [part for item in decision.fields.items() for part in item]
@@ -146,6 +152,7 @@ class Settler:
                 decision.follows,
                 len(result),
                 *_told(ended, decision),
+                *_counted(ended, decision),
                 *result,
                 *fields,
             ],
@@ -183,6 +190,18 @@ def _told(ended: Ended, decision: Decision) -> tuple[str, str]:
             return JobStatus.CANCELED.value, NOTHING
         case _:
             return "", ""
+
+
+def _counted(ended: Ended, decision: Decision) -> tuple[str, float | str, int]:
+    """For the history: as what, how long it waited, and whether its duration is a whole one."""
+    status = str(decision.fields["status"])
+    ended_by_itself = ended.outcome.kind in (Kind.RETURNED, Kind.RAISED)
+    return status if status in OUTCOMES else "retried", _waited(ended), int(ended_by_itself)
+
+
+def _waited(ended: Ended) -> float | str:
+    waited = ended.job.waited if isinstance(ended.job, ClaimedJob) else None
+    return "" if waited is None else waited
 
 
 def sendable(endings: Sequence[Ended]) -> list[Ended]:

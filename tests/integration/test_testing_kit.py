@@ -23,6 +23,7 @@ from service.adapters.executor import JobExecutor
 from service.adapters.jobs import BlockingJobs, Jobs
 from service.api.app import create_app
 from service.broker.connection import connect, connect_async, redis_url
+from service.broker.history import History
 from service.broker.intake import Options
 from service.errors import JobNotFound
 from service.settings import Settings
@@ -91,6 +92,16 @@ def test_jobs_of_one_moment_are_shown_in_the_order_in_which_they_came(
     monkeypatch.setattr("rq.job.now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
     submitted = [jobs.submit(echo, number).id for number in range(20)]
     assert [job.id for job in paddock.jobs] == submitted
+
+
+def test_what_becomes_of_jobs_is_counted_here_too(paddock: Paddock) -> None:
+    jobs.submit(echo, 1)
+    jobs.submit(fail_with, "no")
+    paddock.run_jobs()
+    with connect(redis_url(paddock.settings)) as connection:
+        totals = History(connection).totals()
+    counted = [(total.task, total.finished, total.failed, sum(total.waits)) for total in totals]
+    assert counted == [("echo", 1, 0, 1), ("fail_with", 0, 1, 1)]
 
 
 def test_a_job_that_there_is_not_is_told_so(paddock: Paddock) -> None:

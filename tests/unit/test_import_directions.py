@@ -24,6 +24,7 @@ FORBIDDEN = {
     "service/batch_store.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/batch_marks.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/cancellation.py": ["service.api", "service.broker", "service.execution", "rq"],
+    "service/history.py": ["service.api", "service.broker", "service.execution", "rq", "redis"],
     "service/waiting.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/webhooks": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/schedule_store.py": ["service.api", "service.broker", "service.execution", "rq"],
