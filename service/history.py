@@ -9,6 +9,7 @@ and each between 250 and 500 ms. So a minute of a usual task takes about 40 byte
 What a stock RQ worker runs is not counted: it knows of no script of ours.
 """
 
+import re
 from string import ascii_lowercase, ascii_uppercase
 
 #: Upper bounds of the histograms' buckets in seconds; a last one is for all that took longer.
@@ -38,6 +39,12 @@ def minutes_key(hour: int, pair: str) -> str:
 def hours_key(day: int, pair: str) -> str:
     """The hash of a day: field: hour."""
     return f"paddock:history:hours:{day}:{pair}"
+
+
+def read_mean(text: str) -> float | None:
+    """Seconds that the latest executions of a pair took on average, of its text in LATEST."""
+    found = re.search(rf"{MEAN}(\d+)", text)
+    return int(found[1]) / 1e6 if found else None
 
 
 # Lua functions for scripts that end executions or jobs.

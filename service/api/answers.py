@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 from service.api.problems import MEDIA_TYPE
-from service.api.schemas import JobView
+from service.api.schemas import EtaView, JobView
+from service.broker.eta import Eta
 from service.broker.records import JobRecord
 
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
@@ -34,9 +35,13 @@ def encoded(content: Any) -> bytes:
         return json.dumps(plain).encode()
 
 
-def job_response(record: JobRecord, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def job_response(
+    record: JobRecord, status: HTTPStatus = HTTPStatus.OK, eta: Eta | None = None
+) -> Response:
     """The job itself."""
-    return json_response(JobView.model_validate(record), status)
+    view = JobView.model_validate(record)
+    view.eta = EtaView.model_validate(eta) if eta else None
+    return json_response(view, status)
 
 
 def problems(**described: str) -> dict[int | str, dict[str, Any]]:

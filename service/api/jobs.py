@@ -43,7 +43,9 @@ def list_jobs(options: Annotated[ListOptions, Query()], broker: BrokerDep) -> Re
 async def show_job(
     job_id: JobId, options: Annotated[WaitOption, Query()], broker: BrokerDep
 ) -> Response:
-    return job_response(await _awaited(broker, job_id, options.wait))
+    job = await _awaited(broker, job_id, options.wait)
+    eta = None if job.status.is_final else await run_in_threadpool(broker.forecaster.eta, job)
+    return job_response(job, eta=eta)
 
 
 @router.get("/{job_id}/result", summary="Get a job's result", responses=_UNFIT | _OPTIONS)

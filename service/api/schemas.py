@@ -19,6 +19,16 @@ class ErrorView(View):
     traceback: str = Field(description="As Python prints it.")
 
 
+class EtaView(View):
+    """An estimate, from how long the latest jobs of each task took."""
+
+    position: int | None = Field(
+        description="Its place on its queue, 1 is taken next; null where it stands on none."
+    )
+    start_at: datetime | None = Field(description="Null where it runs already, or nobody can tell.")
+    end_at: datetime | None = Field(description="Null where nobody can tell.")
+
+
 class JobView(View):
     """A job. Times are RFC 3339 in UTC; those that have not come yet are null."""
 
@@ -46,6 +56,9 @@ class JobView(View):
         description="What keeps it `waiting`: those jobs, or a place under a limit."
     )
     batch: str | None = Field(None, description="The batch that it came with.")
+    eta: EtaView | None = Field(
+        None, description="What is expected of it; told of a single job that has not ended."
+    )
 
 
 class ExecutionView(BaseModel):
@@ -105,6 +118,10 @@ class QueueView(View):
     canceled: int
     oldest_age: float | None = Field(description="Seconds its first job has been waiting.")
     workers: int = Field(description="Workers that listen on it.")
+    eta: float | None = Field(
+        description="Seconds that a job which came now would wait; null where nobody can tell."
+    )
+    throughput: float = Field(description="Jobs that ended lately, a minute.")
 
 
 class WorkerView(View):

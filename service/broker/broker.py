@@ -25,6 +25,7 @@ from service.broker.connection import (
 from service.broker.durability import Wait, durability, refusal
 from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
+from service.broker.eta import Forecaster
 from service.broker.history import History
 from service.broker.listing import JobListing
 from service.broker.overview import Overview
@@ -53,6 +54,7 @@ class Broker:
     batch_actions: BatchActions
     overview: Overview
     history: History
+    forecaster: Forecaster
     assurer: ThreadPoolExecutor = field(repr=False)
     catalogue: Catalogue = field(repr=False)
 
@@ -90,6 +92,7 @@ class Broker:
             batch_actions=BatchActions(client, batches, actions),
             overview=Overview(client),
             history=History(client),
+            forecaster=Forecaster(client),
             assurer=assurer,
             catalogue=catalogue,
         )

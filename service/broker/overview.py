@@ -21,6 +21,9 @@ from rq.utils import as_text, now, utcparse
 from rq.worker import Worker
 from rq.worker_registration import REDIS_WORKER_KEYS
 
+from service.broker.eta import Forecaster
+from service.broker.history import History
+
 # Counted by the registry's size alone: RQ's own `count` cleans up first, which fails jobs.
 _COUNTED = {
     "running": StartedJobRegistry,
@@ -46,6 +49,8 @@ class QueueOverview:
     canceled: int
     oldest_age: float | None  #: seconds since the job at its front was enqueued
     workers: int  #: living workers that listen on it
+    eta: float | None  #: seconds that a job which came now would wait; None where nobody can tell
+    throughput: float  #: jobs that ended lately, a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Overview:
 
     def __init__(self, client: "redis.Redis") -> None:
         self._client = client
+        self._forecaster, self._history = Forecaster(client), History(client)
 
     def queues(self, also: Iterable[str] = ()) -> list[QueueOverview]:
         """Every queue that has ever had a job, and those named, by name."""
@@ -90,6 +96,7 @@ class Overview:
         width = 2 + len(_COUNTED)
         rows = [answers[start : start + width] for start in range(0, len(answers), width)]
         ages = self._ages([row[1] for row in rows])
+        etas, throughput = self._forecaster.waits(names), self._history.throughput()
         return [
             QueueOverview(
                 name=name,
@@ -97,6 +104,8 @@ class Overview:
                 **dict(zip(_COUNTED, row[2:], strict=True)),
                 oldest_age=age,
                 workers=listening.count(name),
+                eta=etas[name],
+                throughput=throughput.get(name, 0.0),
             )
             for name, row, age in zip(names, rows, ages, strict=True)
         ]

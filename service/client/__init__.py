@@ -36,7 +36,7 @@ from service.client.errors import (
     WaitTimeout,
     WebhooksOff,
 )
-from service.client.jobs import Event, Execution, Failure, Job, JobCanceled, JobFailed
+from service.client.jobs import Eta, Event, Execution, Failure, Job, JobCanceled, JobFailed
 from service.client.options import BatchOptions, SubmitOptions
 from service.client.overview import Queue, Task, TaskRetry, Worker
 from service.client.retries import Retries
@@ -55,6 +55,7 @@ __all__ = [
     "BodyTooLarge",
     "Client",
     "ClientError",
+    "Eta",
     "Event",
     "Execution",
     "Failure",

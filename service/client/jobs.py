@@ -20,6 +20,15 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Eta:
+    """An estimate, from how long the latest jobs of each task took. Times are in UTC."""
+
+    position: int | None = None  #: on its queue, 1 is taken next
+    start_at: datetime | None = None  #: None where it runs already, or nobody can tell
+    end_at: datetime | None = None  #: None where nobody can tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A job, as it was when the service was asked. Times are in UTC."""
 
@@ -41,6 +50,7 @@ class Job:
     depends_on: tuple[str, ...] = ()  #: ids of the jobs that it is run after
     waiting_for: Literal["dependencies", "concurrency"] | None = None
     batch: str | None = None  #: the id of the batch that it came with
+    eta: Eta | None = None  #: what is expected of it; told of a single job that has not ended
 
     @property
     def has_ended(self) -> bool:

@@ -45,6 +45,8 @@ class Queue:
     canceled: int
     oldest_age: float | None = None  #: seconds its first job has been waiting
     workers: int  #: that listen on it
+    eta: float | None = None  #: seconds that a job which came now would wait
+    throughput: float = 0.0  #: jobs that ended lately, a minute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ class IOWorker(ServingWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         settings = self._settings
+        self.room = settings.async_concurrency
         self._together = Together(
             self._run_loop_horse, self.orders, settings.timeout_grace, settings.async_block_limit
         )

@@ -37,6 +37,7 @@ class RegisteredWorker(RQWorker):
     """
 
     scheduler: Any  # ours, where RQ declares its own
+    room = 1  #: how many jobs it runs at once
 
     def __init__(
         self,
@@ -72,7 +73,8 @@ class RegisteredWorker(RQWorker):
             if pipeline is not None
             else self.connection.pipeline(transaction=False) as pipe
         ):
-            pipe.hset(self.key, mapping={**self.serialize(), "state": self._state})
+            record: dict[Any, Any] = {**self.serialize(), "state": self._state}
+            pipe.hset(self.key, mapping=record)
             pipe.expire(self.key, LEASE)
             if self.executions:
                 pipe.expire(self.executions_key, EXECUTION_TTL)
@@ -81,6 +83,10 @@ class RegisteredWorker(RQWorker):
                 self._registers_from = time.monotonic() + REGISTER_INTERVAL
             if pipeline is None:
                 pipe.execute()
+
+    def serialize(self) -> dict[str, Any]:
+        """Its record, with what is ours in it."""
+        return {**super().serialize(), "room": self.room}
 
     def start_scheduler(self, catalogue: Catalogue, *, burst: bool) -> None:
         """Fork it; in burst mode move what is due now, and no more."""

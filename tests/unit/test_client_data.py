@@ -157,6 +157,7 @@ def test_what_is_no_job_is_told_of(document: Any) -> None:
     [
         ("Job", schemas.JobView),
         ("Failure", schemas.ErrorView),
+        ("Eta", schemas.EtaView),
         ("Execution", schemas.ExecutionView),
         ("Task", schemas.TaskView),
         ("TaskRetry", schemas.RetryView),
