@@ -33,6 +33,7 @@ from service.broker.patience import Patience
 from service.broker.records import JobReader, JobRecord
 from service.broker.status import FINAL
 from service.broker.watch import StatusWatch
+from service.broker.why import Explainer
 from service.errors import JobNotFound, RedisUnsuitable
 from service.settings import Settings
 from service.webhooks.delivery import deliver_webhook
@@ -55,6 +56,7 @@ class Broker:
     overview: Overview
     history: History
     forecaster: Forecaster
+    explainer: Explainer
     assurer: ThreadPoolExecutor = field(repr=False)
     catalogue: Catalogue = field(repr=False)
 
@@ -93,6 +95,7 @@ class Broker:
             overview=Overview(client),
             history=History(client),
             forecaster=Forecaster(client),
+            explainer=Explainer(client),
             assurer=assurer,
             catalogue=catalogue,
         )

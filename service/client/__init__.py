@@ -36,7 +36,7 @@ from service.client.errors import (
     WaitTimeout,
     WebhooksOff,
 )
-from service.client.jobs import Eta, Event, Execution, Failure, Job, JobCanceled, JobFailed
+from service.client.jobs import Eta, Event, Execution, Failure, Job, JobCanceled, JobFailed, Why
 from service.client.options import BatchOptions, SubmitOptions
 from service.client.overview import Queue, Task, TaskRetry, Worker
 from service.client.retries import Retries
@@ -85,6 +85,7 @@ __all__ = [
     "TaskNotFound",
     "TaskRetry",
     "WaitTimeout",
+    "Why",
     "WebhooksOff",
     "Worker",
 ]

@@ -11,7 +11,7 @@ from service.client.batch_calls import BatchCalls
 from service.client.batches import Batch, BatchCanceled, BatchRow, BatchStatus
 from service.client.encoding import Parameters
 from service.client.job_calls import JobCalls
-from service.client.jobs import Event, Execution, Job
+from service.client.jobs import Event, Execution, Job, Why
 from service.client.lines import Sets
 from service.client.options import BatchOptions, SubmitOptions
 from service.client.overview import Queue, Task, Worker
@@ -121,6 +121,10 @@ class Client:
         Raises `JobNotFound`.
         """
         return iterate(self._calls.events(job))
+
+    def why(self, job: Job | str) -> Why:
+        """What it waits for, or how it came to its end, in words and data. Raises `JobNotFound`."""
+        return run(self._calls.why(job))
 
     def executions(self, job: Job | str) -> list[Execution]:
         """How each of its executions ended, oldest first; the last fifty. Raises `JobNotFound`."""

@@ -8,7 +8,7 @@ from uuid import uuid4
 from service.client.encoding import Parameters
 from service.client.errors import JobNotFound, StatusConflict, WaitTimeout
 from service.client.exchange import Caller
-from service.client.jobs import ENDED, Event, Execution, Job, JobPage, outcome
+from service.client.jobs import ENDED, Event, Execution, Job, JobPage, Why, outcome
 from service.client.options import SubmitOptions, as_query
 from service.client.reading import read, read_list
 from service.client.requests import delete, get, given, post, submission
@@ -110,6 +110,10 @@ class JobCalls(Caller):
             if (seen.status, seen.attempts) != (before.status, before.attempts):
                 yield Event(kind="status", job=seen)
                 waits = looks()
+
+    async def why(self, job: Job | str) -> Why:
+        """What it waits for, or how it came to its end, in words and data. Raises `JobNotFound`."""
+        return read(Why, await self._document(get("jobs", _id(job), "why")))
 
     async def executions(self, job: Job | str) -> list[Execution]:
         """How each of its executions ended, oldest first; the last fifty. Raises `JobNotFound`."""

@@ -109,6 +109,15 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """Why a job stands where it does."""
+
+    status: str
+    summary: str  #: the first reason's sentence
+    reasons: tuple[dict[str, Any], ...]  #: each has a `kind`, a `detail`, and what it is about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """One execution of a job that has ended."""
 

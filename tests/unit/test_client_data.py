@@ -20,6 +20,7 @@ from service import errors
 from service.api import batch_schemas, schemas
 from service.api.options import RunOptions
 from service.api.options import SubmitOptions as ServedOptions
+from service.api.why import WhyView
 from service.broker.status import Status
 from service.client import (
     AnswerUnreadable,
@@ -158,6 +159,7 @@ def test_what_is_no_job_is_told_of(document: Any) -> None:
         ("Job", schemas.JobView),
         ("Failure", schemas.ErrorView),
         ("Eta", schemas.EtaView),
+        ("Why", WhyView),
         ("Execution", schemas.ExecutionView),
         ("Task", schemas.TaskView),
         ("TaskRetry", schemas.RetryView),
