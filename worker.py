@@ -28,6 +28,7 @@ from jobs.catalogue import Catalogue
 from jobs.errors import TaskError
 from service.broker.connection import connect, redis_url
 from service.errors import PaddockError
+from service.execution.assignment import about
 from service.execution.channel import Channel
 from service.execution.claim import (
     EXECUTION_TTL,
@@ -37,6 +38,7 @@ from service.execution.claim import (
     function_path,
 )
 from service.execution.decision import Ended
+from service.execution.harness import Harness
 from service.execution.horse import run_horse
 from service.execution.io_worker import IOWorker
 from service.execution.registered import HEARTBEAT, LEASE
@@ -50,6 +52,7 @@ from service.execution.serving import (
 )
 from service.execution.stable import Stable
 from service.execution.watch import Watch
+from service.logs import configure_logs
 from service.settings import Settings
 
 
@@ -69,6 +72,7 @@ class Worker(ServingWorker):
         self._ended: Ended | None = None  # what is still to be recorded
         self._claimer = Claimer(self.connection, self.name, LEASE)
         self._stable = Stable(self._run_horse)
+        self._horse: Harness | None = None  # the one that runs a job
 
     # The loop
 
@@ -143,8 +147,7 @@ class Worker(ServingWorker):
             raise failed[0]
         if self._ended:
             if not self._settler.settled(self._ended, answers.pop(0)):
-                late = self._ended.job.id
-                self.log.warning("Worker %s: %s had been given to another", self.name, late)
+                self._tell_late(self._ended)
             self._ended = None
         return self._claimer.answered(self._ordered_queues, answers[0]) if claim else None
 
@@ -181,7 +184,9 @@ class Worker(ServingWorker):
         self.executions[execution.id] = execution
         self._state = WorkerStatus.BUSY
         self.reorder_queues(reference_queue=claimed.queue)
-        self.log.debug("Worker %s: %s begins: %s", self.name, job.id, job.description)
+        self.log.debug(
+            "Worker %s: %s begins: %s", self.name, job.id, job.description, extra=about(job)
+        )
         return job, claimed.queue
 
     # One job
@@ -193,21 +198,18 @@ class Worker(ServingWorker):
         shared = task is not None and task.policy.isolation == "shared"
         horse = self._stable.give(job, execution.id, shared=shared)
         self._stable.prepare()  # the next one, while this one runs
+        self._horse = horse
         watch = Watch(job, task, horse, self.orders, self._settings.timeout_grace)
         outcome = watch.until_ended(lambda: self._keep_alive(job, execution), HEARTBEAT)
+        self._horse = None
         self._stable.take_back(horse, shared=shared)
         self.orders.forget(job.id)
         self.executions.pop(execution.id, None)
         self._ended = Ended(queue, job, execution, outcome)  # recorded as the next one is taken
-        self.log.info(
-            "Worker %s: %s: %s (%s) %s in %.3f s",
-            self.name,
-            queue.name,
-            job.description,
-            job.id,
-            outcome.reason,
-            outcome.usage.wall_seconds,
-        )
+        self._tell_end(self._ended)
+
+    def _horses(self) -> Sequence[int]:
+        return [self._horse.pid] if self._horse else []
 
     def _run_horse(self, channel: Channel) -> NoReturn:
         """In the child."""
@@ -242,6 +244,7 @@ def main() -> int:
     try:
         kind, setting = (IOWorker, "io_queues") if options.io else (Worker, "queues")
         settings = Settings.load(**{setting: options.queues})
+        configure_logs(settings)
         catalogue = Catalogue.load(settings.tasks)
         connection = connect(redis_url(settings))
         queues = getattr(settings, setting)

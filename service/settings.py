@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import find_dotenv, load_dotenv
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobs.policy import parse_memory
@@ -18,6 +25,9 @@ from service.webhooks.signature import key_of
 PREFIX = "PADDOCK_"
 Listed = Annotated[tuple[str, ...], NoDecode]  # comma-separated in the environment
 Wanted = Literal["memory", "fsync", "replica"]  # where a job has to be before it is accepted
+Lower = BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given)
+LogFormat = Annotated[Literal["auto", "pretty", "json"], Lower]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], Lower]
 
 
 class Settings(BaseSettings):
@@ -137,6 +147,16 @@ class Settings(BaseSettings):
         None,
         description="Memory of a worker itself, such as `1GiB`, from which on it makes room for a "
         "fresh one after its job.",
+    )
+    log_format: LogFormat = Field(
+        "auto",
+        description="Shape of the logs: `pretty` lines, `json` objects, or `auto`: pretty on a "
+        "terminal, JSON elsewhere.",
+    )
+    log_level: LogLevel = Field(
+        "info",
+        description="Least level that is logged: `debug` (each request as well), `info`, "
+        "`warning`, `error` or `critical`.",
     )
     smtp_url: SecretStr | None = Field(
         None,

@@ -7,6 +7,7 @@ enqueues what is scheduled. Neither may import the other, and both must write th
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -153,6 +154,8 @@ class Submission:
     results_as: str | None = None  #: or that gets the results of all, in the order of depends_on
     webhook: str | None = None  #: URL that is told how it ended; the task's own where not given
     once: Once | None = None
+    request_id: str | None = None  #: of the HTTP request that it came by, to be found in the logs
+    trace: Mapping[str, str] = field(default_factory=dict)  #: W3C's headers, of whose trace it is
     queue_limit: int = 0  #: refused where so many wait already; 0 for no limit
 
     @property
@@ -258,9 +261,11 @@ def job_fields(job: Job, submission: Submission) -> dict[str, Any]:
         ours["results_as"] = submission.results_as
     if url := submission.webhook or policy.webhook:
         ours["webhook"] = json.dumps({"url": url, "task": submission.task.name})
+    if submission.request_id:
+        ours["request_id"] = submission.request_id
     if policy.unique:
         ours["unique_lock"] = unique_lock(submission)
-    return dict(job.to_dict()) | ours
+    return {**job.to_dict(), **ours, **submission.trace}
 
 
 def _waits(job: Job) -> bool:

@@ -1,9 +1,9 @@
 """Running child processes: started in order, started again when they die, stopped in order."""
 
+import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +17,8 @@ LOOK_INTERVAL = 0.1  # seconds
 REFUSED = 2  # exit status of a program that can't work as it is set up: no use trying again
 LEAST_GRACE = 1.5  # seconds; RQ takes a second signal within one for the first
 KILL_GRACE = 5.0  # seconds beyond the grace, for what a program writes as it ends
+
+logger = logging.getLogger("paddock.supervisor")
 
 
 @dataclass(eq=False)
@@ -112,7 +114,7 @@ class Supervisor:
             while self._look_after():
                 pass
         except subprocess.CalledProcessError as refused:
-            print(f"paddock: {refused.cmd} can't run; its message is above", file=sys.stderr)
+            logger.error("%s can't run; its message is above", refused.cmd)
             return REFUSED
         return 0
 
@@ -122,7 +124,7 @@ class Supervisor:
             if status == REFUSED:
                 raise subprocess.CalledProcessError(status, program.name)
             if status is not None:
-                print(f"paddock: {program.name} ended ({status}); starting it again", flush=True)
+                logger.warning("%s ended (%s); starting it again", program.name, status)
             program.start_again_when_due()
         return not self._stop.wait(LOOK_INTERVAL)
 

@@ -25,7 +25,7 @@ from service.api.idempotency import DESCRIBED_KEY, batch_once
 from service.api.options import RunOptions, expiry_of, moment_of
 from service.api.parameters import JSON
 from service.api.task_schemas import TaskSchemas
-from service.api.visit import address
+from service.api.visit import address, visit_of
 from service.batch_store import job_id_in
 from service.broker.batches import BatchRow
 from service.broker.enqueuer import Submission
@@ -116,6 +116,7 @@ def _submit_batch_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]
             expires=expiry_of(options, at),
             webhook=accepted_webhook(options.webhook, settings),
             once=batch_once(request, task, options, settings.idempotency_ttl),
+            request_id=visit_of(request.scope).request_id,
             queue_limit=settings.queue_limit,
         )
         if task.policy.unique:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.problems import problem_response
 from service.api.visit import visit_of
 from service.errors import BodyTooLarge, RequestTooSlow
+from service.logs import ABOUT
 
 # No page of ours is shown in another site's frame (clickjacking), nor any answer taken for a type
 # that it does not claim.
@@ -34,6 +35,8 @@ class RequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _USABLE_ID.fullmatch(given) else os.urandom(16).hex()
+        visit_of(scope).request_id = request_id
+        ABOUT.set({"request_id": request_id})  # the server has each request in a context of its own
         ours = [*_SAFE, (b"x-request-id", request_id.encode())]
 
         async def send_with_headers(message: Message) -> None:

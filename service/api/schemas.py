@@ -135,6 +135,8 @@ class WorkerView(View):
     last_seen_at: datetime | None
     finished: int
     failed: int
+    rss: int | None = Field(description="Bytes of memory that it holds.")
+    horses_rss: int | None = Field(description="And those that the processes of its jobs hold.")
 
 
 class ScheduleBody(BaseModel):

@@ -26,7 +26,7 @@ from service.api.options import (
 from service.api.parameters import FORM, JSON, read_parameters
 from service.api.schemas import RetryView, TaskView
 from service.api.task_schemas import TaskSchemas
-from service.api.visit import address
+from service.api.visit import address, visit_of
 from service.broker.broker import Broker
 from service.broker.chaining import check_chaining, listed_ids
 from service.broker.enqueuer import Submission
@@ -155,6 +155,7 @@ def _submit_to(task: Task[..., Any]) -> Callable[..., Awaitable[Response]]:
             results_as=options.results_as,
             webhook=accepted_webhook(options.webhook, settings),
             once=once(request, task, parameters, options, settings.idempotency_ttl),
+            request_id=visit_of(request.scope).request_id,
             queue_limit=settings.queue_limit,
         )
         try:

@@ -67,6 +67,8 @@ class WorkerOverview:
     last_seen_at: datetime | None
     finished: int  #: jobs since it started
     failed: int
+    rss: int | None  #: bytes of memory that it holds itself
+    horses_rss: int | None  #: and the processes that run its jobs
 
 
 class Overview:
@@ -152,4 +154,6 @@ def _worker(name: str, raw: dict[bytes, bytes], executions: set[bytes]) -> Worke
         last_seen_at=utcparse(fields["last_heartbeat"]) if "last_heartbeat" in fields else None,
         finished=int(fields.get("successful_job_count", 0)),
         failed=int(fields.get("failed_job_count", 0)),
+        rss=int(fields["rss"]) if "rss" in fields else None,
+        horses_rss=int(fields["horses_rss"]) if "horses_rss" in fields else None,
     )

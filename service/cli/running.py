@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import gc
 import json
 import os
 import smtplib
@@ -22,6 +21,7 @@ from jobs.mail import MailServer
 from service.broker.connection import connect, redis_url, without_password
 from service.broker.durability import check_suitable
 from service.broker.embedded import last_words, server_command
+from service.cli.api_server import serve_requests
 from service.cli.programs import (
     all_workers,
     apis,
@@ -31,6 +31,7 @@ from service.cli.programs import (
     workers_shown,
 )
 from service.errors import AlreadyRunning, PaddockError, ServerFailed, SettingsInvalid
+from service.logs import configure_logs
 from service.settings import Settings
 from service.supervisor import Program, Supervisor
 
@@ -45,6 +46,7 @@ BACKLOG = 2048  # connections that may wait to be accepted
 def up(host: str | None, port: int | None, workers: int | None, processes: int | None) -> int:
     """Run everything on this machine: Redis, the API, workers, scheduler, dashboard."""
     settings = Settings.load(host=host, port=port, workers=workers, processes=processes)
+    configure_logs(settings)
     catalogue = Catalogue.load(settings.tasks)
     tell_misplaced(catalogue, settings)
     with _only_one(settings.data_dir), Supervisor(settings.shutdown_grace) as supervisor:
@@ -69,36 +71,19 @@ def up(host: str | None, port: int | None, workers: int | None, processes: int |
 def serve(host: str | None, port: int | None, processes: int | None, fd: int | None) -> int:
     """Run the API alone. Several processes are each started again when they die."""
     settings = Settings.load(host=host, port=port, processes=processes)
+    configure_logs(settings)
     if fd is not None:
         with socket.socket(fileno=fd) as listener:
-            return _serve(settings, listener)
+            return serve_requests(settings, listener)
     Catalogue.load(settings.tasks)
     _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
     with _listen(settings) as listener:
         click.echo(f"Paddock's API listens on {_address(listener)}")
         if settings.processes == 1:
-            return _serve(settings, listener)
+            return serve_requests(settings, listener)
         with Supervisor(settings.shutdown_grace) as supervisor:
             supervisor.start(apis(settings, listener))
             return supervisor.run()
-
-
-def _serve(settings: Settings, listener: socket.socket) -> int:
-    """Answer requests in this process until told to stop."""
-    import uvicorn  # here: the other commands need no web server
-
-    from service.api.app import create_app
-
-    config = uvicorn.Config(
-        create_app(settings),
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
-    )
-    gc.collect()
-    gc.freeze()  # what is there now stays: no need to look through it again and again
-    uvicorn.Server(config).run(sockets=[listener])
-    return 0
 
 
 @click.command()
@@ -113,6 +98,7 @@ def work(count: int | None, queues: str | None, io: bool) -> int:
     """
     names = ("io_workers", "io_queues") if io else ("workers", "queues")
     settings = Settings.load(**dict(zip(names, (count, queues), strict=True)))
+    configure_logs(settings)
     tell_misplaced(Catalogue.load(settings.tasks), settings)
     if io:
         programs = io_workers(settings)

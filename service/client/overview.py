@@ -63,3 +63,5 @@ class Worker:
     last_seen_at: datetime | None = None
     finished: int
     failed: int
+    rss: int | None  #: bytes of memory that it holds
+    horses_rss: int | None  #: and those that the processes of its jobs hold

@@ -40,6 +40,10 @@ class Apart:
         self._waiting.append(taken)
         self._fill()
 
+    def pids(self) -> list[int]:
+        """The processes of those that run."""
+        return [watch.horse.pid for watch in self._running.values()]
+
     def watched(self) -> list[int]:
         """What becomes readable when there is something to hear."""
         return [fd for watch in self._running.values() for fd in watch.horse.watched()]

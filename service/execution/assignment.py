@@ -3,6 +3,7 @@
 import json
 import resource
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from redis import Redis
@@ -13,6 +14,9 @@ from jobs import PermanentFailure, Task
 from jobs.catalogue import Catalogue
 from service.execution.limits import peak_bytes
 from service.execution.outcome import Kind, Outcome, Usage
+
+_TOLD = ("task", "request_id")  # fields of its hash that are logged with all that is about it
+_TRACE = ("traceparent", "tracestate")  # those that name the trace which it belongs to
 
 LARGEST_RESULT = 64 * 2**20  # bytes; Redis holds it in memory, and refuses 512 MiB altogether
 
@@ -37,9 +41,34 @@ class Canceled(BaseException):
     """Raised in a job that is to stop; no Exception, so that `except Exception` lets it pass."""
 
 
+class KnownJob(Job):
+    """RQ's, and where it comes from."""
+
+    about: Mapping[str, str] = {}  #: what log records about it bear
+    trace: Mapping[str, str] = {}  #: W3C's headers of the span that it belongs to
+
+    def know(self, fields: Mapping[bytes, bytes]) -> None:
+        """Read it from the job's hash, in which anybody may have written anything."""
+        known = {
+            name: fields[name.encode()].decode(errors="replace")
+            for name in (*_TOLD, *_TRACE)
+            if name.encode() in fields
+        }
+        told = {name: known[name] for name in _TOLD if name in known}
+        self.about = {"job": self.id, "queue": self.origin, **told}
+        self.trace = {name: known[name] for name in _TRACE if name in known}
+
+
+def about(job: Job) -> Mapping[str, str]:
+    """What log records about this job bear."""
+    return job.about if isinstance(job, KnownJob) else {}
+
+
 def header_of(job: Job, execution_id: str) -> dict[str, Any]:
     """What a horse is told of a job, beside its data."""
+    known = {"about": job.about, "trace": job.trace} if isinstance(job, KnownJob) else {}
     return {
+        **known,
         "id": job.id,
         "execution": execution_id,
         "queue": job.origin,
@@ -54,9 +83,10 @@ def _readable(meta: Any) -> dict[str, Any]:
     return meta if isinstance(meta, dict) and "unserialized" not in meta else {}
 
 
-def job_of(header: dict[str, Any], data: bytes, connection: Redis) -> Job:
+def job_of(header: dict[str, Any], data: bytes, connection: Redis) -> KnownJob:
     """The job, as its task finds it with `rq.get_current_job`."""
-    job = Job(connection=connection, serializer="json")
+    job = KnownJob(connection=connection, serializer="json")
+    job.about, job.trace = header.get("about", {}), header.get("trace", {})
     job._id = header["id"]
     job.data, job.origin, job.timeout = data, header["queue"], header["timeout"]
     job.description = header["description"]

@@ -23,7 +23,7 @@ from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
-from service.execution.assignment import LARGEST_RESULT
+from service.execution.assignment import LARGEST_RESULT, KnownJob
 from service.execution.claim_script import CLAIM
 from service.execution.scripts import ScriptCall
 
@@ -43,7 +43,7 @@ class Suspended(Exception):
     """`rq suspend` has told all workers to take no more."""
 
 
-class ClaimedJob(Job):
+class ClaimedJob(KnownJob):
     """RQ's, and what its hash holds of ours."""
 
     has_webhook = False
@@ -67,6 +67,7 @@ class Claim:
         job.waited = self._waited()
         job._id = self.job_id  # as it is: RQ's setter refuses ids that other programs may have used
         job.origin = self.queue.name
+        job.know(self.fields)
         try:
             job.restore({name: self.fields[name] for name in self.fields.keys() - _DATES})
             self._give_results(job)

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from redis import Redis
-from rq.job import Job, _current_job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
 
@@ -24,6 +23,7 @@ from jobs.catalogue import Catalogue
 from jobs.policy import Policy
 from service.execution.assignment import (
     Canceled,
+    KnownJob,
     as_header,
     job_of,
     peak_rss,
@@ -33,6 +33,7 @@ from service.execution.assignment import (
     task_of,
 )
 from service.execution.channel import Channel
+from service.execution.job_context import within
 from service.execution.limits import apply_limits
 from service.execution.outcome import Kind, Outcome, Usage
 
@@ -109,28 +110,26 @@ def _rehearse(connection: Redis) -> None:
     read_outcome(json.loads(json.dumps(as_header(outcome))), outcome.body)
 
 
-def _perform(job: Job, catalogue: Catalogue, cancel: _Cancel) -> Outcome:
+def _perform(job: KnownJob, catalogue: Catalogue, cancel: _Cancel) -> Outcome:
     started, cpu_before = time.monotonic(), _cpu_seconds()
 
     def usage() -> Usage:
         return Usage(time.monotonic() - started, _cpu_seconds() - cpu_before, peak_rss())
 
     task: Task[..., Any] | None = None
-    token = _current_job.set(job)
-    try:
-        task = task_of(job, catalogue)
-        apply_limits(task.policy)
-        with _interruptible(job.timeout, cancel):
-            result = task.run(*job.args, **job.kwargs)
-        return returned(result, usage())
-    except Canceled:
-        return Outcome(Kind.CANCELED, usage(), "canceled")
-    except BaseException as error:  # noqa: BLE001  # whatever it is, it is told
-        if isinstance(error, MemoryError) and task is not None and task.policy.memory:
-            error = _explained(error, task.policy.memory)
-        return raised(error, task, usage())
-    finally:
-        _current_job.reset(token)
+    with within(job):
+        try:
+            task = task_of(job, catalogue)
+            apply_limits(task.policy)
+            with _interruptible(job.timeout, cancel):
+                result = task.run(*job.args, **job.kwargs)
+            return returned(result, usage())
+        except Canceled:
+            return Outcome(Kind.CANCELED, usage(), "canceled")
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is told
+            if isinstance(error, MemoryError) and task is not None and task.policy.memory:
+                error = _explained(error, task.policy.memory)
+            return raised(error, task, usage())
 
 
 @contextlib.contextmanager

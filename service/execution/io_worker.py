@@ -11,6 +11,7 @@ ended. It waits for nothing but for all of that at once, so it can answer for ea
 import math
 import select
 import time
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from redis.exceptions import RedisError
@@ -126,15 +127,7 @@ class IOWorker(ServingWorker):
         for ended in (*self._together.ended(look=told), *self._apart.ended()):
             self._endings.append(ended)
             self._completed += 1
-            self.log.info(
-                "Worker %s: %s: %s (%s) %s in %.3f s",
-                self.name,
-                ended.queue.name,
-                ended.job.description,
-                ended.job.id,
-                ended.outcome.reason,
-                ended.outcome.usage.wall_seconds,
-            )
+            self._tell_end(ended)
 
     def _wait(self) -> None:
         """Until there is something to do."""
@@ -167,6 +160,9 @@ class IOWorker(ServingWorker):
     def _room(self) -> int:
         """How many jobs it may take."""
         return 0 if self._is_leaving else self._settings.async_concurrency - self._running()
+
+    def _horses(self) -> Sequence[int]:
+        return [*self._together.pids(), *self._apart.pids()]
 
     def _run_horse(self, channel: Channel) -> NoReturn:
         """In the child."""
@@ -223,8 +219,7 @@ class IOWorker(ServingWorker):
         if isinstance(answer, RedisError):
             return False
         if not self._settler.settled(ended, answer):
-            late = ended.job.id
-            self.log.warning("Worker %s: %s had been given to another", self.name, late)
+            self._tell_late(ended)
         self.orders.forget(ended.job.id)
         self._held.pop(ended.execution.id, None)
         self.executions.pop(ended.execution.id, None)

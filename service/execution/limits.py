@@ -46,10 +46,16 @@ def apply_limits(policy: Policy) -> None:
 
 def resident_bytes() -> int:
     """The memory that this process holds; where the system doesn't tell, its most so far."""
+    used = resident_bytes_of("self")
+    return peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) if used is None else used
+
+
+def resident_bytes_of(pid: int | str) -> int | None:
+    """The memory that a process holds; None where it is gone, or the system doesn't tell."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except OSError:
-        return peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return None
     return pages * resource.getpagesize()
 
 

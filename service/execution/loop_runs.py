@@ -15,11 +15,18 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
-from rq.job import Job, _current_job
 from rq.timeouts import JobTimeoutException
 
 from jobs import Task
-from service.execution.assignment import AwaitedCanceled, Canceled, peak_rss, raised, returned
+from service.execution.assignment import (
+    AwaitedCanceled,
+    Canceled,
+    KnownJob,
+    peak_rss,
+    raised,
+    returned,
+)
+from service.execution.job_context import enter
 from service.execution.outcome import Kind, Outcome, Usage
 
 Tell = Callable[[Outcome], None]
@@ -28,7 +35,7 @@ Tell = Callable[[Outcome], None]
 class Run(ABC):
     """A job that has begun, or is about to. `tell` is called once, in the loop, when it ended."""
 
-    def __init__(self, job: Job, task: Task[..., Any], tell: Tell) -> None:
+    def __init__(self, job: KnownJob, task: Task[..., Any], tell: Tell) -> None:
         self._job, self._task, self._tell = job, task, tell
         self._began = time.monotonic()
         self._alarm: asyncio.TimerHandle | None = None
@@ -71,7 +78,7 @@ _running: contextvars.ContextVar["AsyncRun | None"] = contextvars.ContextVar("ru
 class AsyncRun(Run):
     """A job that is a coroutine, and the tasks that it starts."""
 
-    def __init__(self, job: Job, task: Task[..., Any], tell: Tell) -> None:
+    def __init__(self, job: KnownJob, task: Task[..., Any], tell: Tell) -> None:
         super().__init__(job, task, tell)
         self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
 
@@ -91,7 +98,7 @@ class AsyncRun(Run):
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         context = contextvars.copy_context()
         context.run(_running.set, self)
-        context.run(_current_job.set, self._job)
+        context.run(enter, self._job)
         self._main = loop.create_task(self._live(), context=context)
         self._main.add_done_callback(self._ended)
 
@@ -140,7 +147,7 @@ class AsyncRun(Run):
 class ThreadRun(Run):
     """A job in a thread of its own. A thread can't be killed: only its horse can."""
 
-    def __init__(self, job: Job, task: Task[..., Any], tell: Tell) -> None:
+    def __init__(self, job: KnownJob, task: Task[..., Any], tell: Tell) -> None:
         super().__init__(job, task, tell)
         self._lock = threading.Lock()
         self._is_over = False
@@ -158,7 +165,7 @@ class ThreadRun(Run):
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         context = contextvars.copy_context()
-        context.run(_current_job.set, self._job)
+        context.run(enter, self._job)
         self._thread = threading.Thread(target=context.run, args=(self._live,), daemon=True)
         self._thread.start()
 

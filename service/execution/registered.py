@@ -21,8 +21,10 @@ from rq.worker_registration import register
 
 from jobs.catalogue import Catalogue
 from service.execution.claim import EXECUTION_TTL
+from service.execution.limits import resident_bytes, resident_bytes_of
 from service.execution.orders import Orders
 from service.execution.scheduler import Scheduler
+from service.logs import ABOUT
 
 HEARTBEAT = 3  # seconds between a worker's signs of life
 SOCKET_TIMEOUT = 2  # seconds until a Redis that does not answer is taken for away
@@ -61,6 +63,11 @@ class RegisteredWorker(RQWorker):
         # redis-py would send a transaction again whose reply was lost: jobs pushed twice.
         self.connection.set_retry(Retry(NoBackoff(), 0))
 
+    def bootstrap(self, *args: Any, **kwargs: Any) -> None:
+        """Enter RQ's lists. From here on each log record of this process bears its name."""
+        ABOUT.set({"worker": self.name})
+        super().bootstrap(*args, **kwargs)
+
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Show that this worker lives, for `LEASE` seconds, whatever RQ asks for.
 
@@ -86,7 +93,16 @@ class RegisteredWorker(RQWorker):
 
     def serialize(self) -> dict[str, Any]:
         """Its record, with what is ours in it."""
-        return {**super().serialize(), "room": self.room}
+        return {**super().serialize(), **self._memory(), "room": self.room}
+
+    def _memory(self) -> dict[str, Any]:
+        """Bytes that it holds, and its horses; those hold most of its own in common with it."""
+        held = [resident_bytes_of(pid) or 0 for pid in self._horses()]
+        return {"rss": resident_bytes(), "horses_rss": sum(held)}
+
+    def _horses(self) -> Sequence[int]:
+        """The processes that run jobs."""
+        return ()
 
     def start_scheduler(self, catalogue: Catalogue, *, burst: bool) -> None:
         """Fork it; in burst mode move what is due now, and no more."""

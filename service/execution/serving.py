@@ -11,6 +11,8 @@ from rq.worker import WorkerStatus
 
 from jobs.catalogue import Catalogue
 from jobs.policy import parse_memory
+from service.execution.assignment import about
+from service.execution.decision import Ended
 from service.execution.doorbell import Doorbell
 from service.execution.housekeeping import Housekeeper
 from service.execution.limits import resident_bytes
@@ -72,6 +74,26 @@ class ServingWorker(RegisteredWorker):
         self._house.keep()
         self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
         return True
+
+    def _tell_end(self, ended: Ended) -> None:
+        """In the log: a line for each execution."""
+        outcome = ended.outcome
+        self.log.info(
+            "Worker %s: %s: %s (%s) %s in %.3f s",
+            self.name,
+            ended.queue.name,
+            ended.job.description,
+            ended.job.id,
+            outcome.reason,
+            outcome.usage.wall_seconds,
+            extra={**about(ended.job), "outcome": outcome.kind.value},
+        )
+
+    def _tell_late(self, ended: Ended) -> None:
+        late = ended.job.id
+        self.log.warning(
+            "Worker %s: %s had been given to another", self.name, late, extra=about(ended.job)
+        )
 
     def _show(self, state: WorkerStatus) -> None:
         """To others, where it is new."""

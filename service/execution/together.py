@@ -83,6 +83,10 @@ class Together:
         self._flights[taken.execution.id] = Flight(taken, horse, time.monotonic(), latest)
         horse.begin(taken.job, taken.execution.id)
 
+    def pids(self) -> list[int]:
+        """The horses' processes."""
+        return [horse.pid for horse in self._horses]
+
     def watched(self) -> list[int]:
         """What becomes readable when there is something to `hear`."""
         return [fd for horse in self._horses for fd in horse.watched()]
