@@ -51,9 +51,11 @@ from service.execution.serving import (
     ServingWorker,
 )
 from service.execution.stable import Stable
+from service.execution.traces import begin_span, end_span
 from service.execution.watch import Watch
 from service.logs import configure_logs
 from service.settings import Settings
+from service.tracing.export import configure_tracing
 
 
 class Worker(ServingWorker):
@@ -181,6 +183,7 @@ class Worker(ServingWorker):
         job = claimed.job(self.connection)
         execution = Execution(claimed.execution_id, job.id, self.connection, self.name)
         execution._job = job
+        begin_span(job, claimed.fields, self.name)
         self.executions[execution.id] = execution
         self._state = WorkerStatus.BUSY
         self.reorder_queues(reference_queue=claimed.queue)
@@ -207,6 +210,7 @@ class Worker(ServingWorker):
         self.executions.pop(execution.id, None)
         self._ended = Ended(queue, job, execution, outcome)  # recorded as the next one is taken
         self._tell_end(self._ended)
+        end_span(self._ended)
 
     def _horses(self) -> Sequence[int]:
         return [self._horse.pid] if self._horse else []
@@ -245,6 +249,7 @@ def main() -> int:
         kind, setting = (IOWorker, "io_queues") if options.io else (Worker, "queues")
         settings = Settings.load(**{setting: options.queues})
         configure_logs(settings)
+        configure_tracing("worker")
         catalogue = Catalogue.load(settings.tasks)
         connection = connect(redis_url(settings))
         queues = getattr(settings, setting)

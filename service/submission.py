@@ -21,6 +21,7 @@ from rq.utils import get_call_string, now
 
 from jobs import Task
 from service.admission import ROOM, UNIQUE, UNIQUE_TTL
+from service.tally import TALLY
 from service.waiting import WAITING
 
 LONGEST_ARGUMENT_SHOWN = 80  # characters, in the job's one-line description
@@ -41,6 +42,7 @@ ENQUEUE = (
     WAITING
     + UNIQUE
     + ROOM
+    + TALLY
     + """
 -- Jobs that wait for others on this queue, and for a place under the limit that these fields name.
 local function set_aside(queue, fields)
@@ -107,6 +109,7 @@ local function enqueue(key, arg)
         redis.call('SET', lock, id, 'EX', ARGV[arg + 8])
     end
     redis.call('HSET', job, unpack(ARGV, arg + 9))
+    tally_submitted(redis.call('HGET', job, 'task'), 1)
     redis.call('SADD', KEYS[key + 2], queue)
     if command == 'WAIT' then
         local time = redis.call('TIME')

@@ -27,6 +27,7 @@ parameters answers `202` once the job is kept; `GET /jobs/<id>` tells how it doe
 Errors are problem documents (RFC 9457). Times are RFC 3339 in UTC, durations seconds.
 """
 
+TELEMETRY: TelemetryConfig = {"operation_spans": False}  # a span for the request is enough
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
@@ -45,7 +46,7 @@ def create_app(settings: Settings, catalogue: Catalogue | None = None) -> FastAP
         lifespan=closing(brokers),
         exception_handlers=HANDLERS,
         # FastAPI looks for a provider at each request; without the SDK there can't be one.
-        telemetry=None if find_spec("opentelemetry.sdk") else NO_TELEMETRY,
+        telemetry=TELEMETRY if find_spec("opentelemetry.sdk") else NO_TELEMETRY,
     )
     app.state.settings, app.state.broker = settings, brokers.first
     add_routes(app.router, tasks, TaskSchemas.of(tasks))

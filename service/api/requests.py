@@ -3,10 +3,12 @@
 import asyncio
 import os
 import re
+from time import perf_counter
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.metrics.http import answered
 from service.api.problems import problem_response
 from service.api.visit import visit_of
 from service.errors import BodyTooLarge, RequestTooSlow
@@ -27,12 +29,16 @@ SLOWEST = 16 * 1024  # bytes a second, at which a large body may come
 
 
 class RequestId:
-    """ASGI middleware: every answer bears X-Request-ID, the caller's own where it sent one."""
+    """ASGI middleware: every answer bears X-Request-ID, the caller's own where it sent one.
+
+    It is logged with all that is done for the request. Every answer is counted.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _USABLE_ID.fullmatch(given) else os.urandom(16).hex()
         visit_of(scope).request_id = request_id
@@ -43,6 +49,7 @@ class RequestId:
             if message["type"] == "http.response.start":
                 theirs = [each for each in message.get("headers", ()) if each[0] not in _OURS]
                 message["headers"] = [*theirs, *ours]
+                answered(scope, message["status"], perf_counter() - began)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -1,6 +1,7 @@
 """Lua that takes a batch in: its jobs are written in parts, and queued all at once."""
 
 from service.admission import ROOM
+from service.tally import TALLY
 
 # KEYS: the batch's record, batches being staged, counts of what is staged
 # ARGV: batch id, what all its jobs' keys begin with, seconds until it is given up, number of the
@@ -53,6 +54,7 @@ return 1
 # tells a commit that is sent again that it was done.
 COMMIT = (
     ROOM
+    + TALLY
     + """
 if redis.call('EXISTS', KEYS[1]) == 1 then
     return 1
@@ -103,6 +105,7 @@ flush()
 redis.call('SADD', KEYS[5], KEYS[4])
 redis.call('HSET', KEYS[1], unpack(ARGV, 11))
 redis.call('EXPIRE', KEYS[1], ARGV[6])
+tally_submitted(redis.call('HGET', KEYS[1], 'task'), total)
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
 if ARGV[8] ~= '' then

@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import redis
 import redis.asyncio
@@ -29,6 +30,10 @@ from service.broker.exchange import Unanswered
 from service.broker.group import Assure, GroupCommit
 from service.errors import RedisAway
 from service.submission import Submission, digest
+from service.tracing.spans import active_tracer, submitting
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 CHUNK = 500  # jobs written by one script run, which takes Redis about 7 ms
 LARGEST_CHUNK = 1024 * 1024  # bytes, after which fewer jobs do
@@ -73,6 +78,11 @@ class Staging:
         submission: Submission,
     ) -> None:
         self.id, self.count = new_batch_id(), 0
+        self._traced = ExitStack()
+        self._span: Span | None = None
+        if tracer := active_tracer():
+            traced = submitting(tracer, submission, **{"paddock.batch": self.id})
+            self._span, submission = self._traced.enter_context(traced)
         self._area, self._submission = area, submission
         self._stage, self._commit = scripts
         self._template = JobTemplate(submission, self.id, client)
@@ -93,6 +103,14 @@ class Staging:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._span is not None:
+            self._span.set_attribute("messaging.batch.message_count", self.count)
+        try:
+            await self._close(error)
+        finally:
+            self._traced.__exit__(kind, error, traceback)
+
+    async def _close(self, error: BaseException | None) -> None:
         if self._under_way:
             self._under_way.cancel()
             await asyncio.gather(self._under_way, return_exceptions=True)

@@ -16,6 +16,7 @@ from service.broker.group import Assure, GroupCommit
 from service.broker.records import JobRecord, awaited
 from service.broker.status import status_of
 from service.submission import ENQUEUE, Submission, enqueue_arguments, job_id_at, job_of
+from service.tracing.spans import active_tracer, submitting
 
 __all__ = ["Enqueuer", "Submission", "new_job_id"]
 
@@ -42,7 +43,15 @@ class Enqueuer:
         Raises `AlreadySubmitted`, `IdempotencyKeyReused`, `DependencyUnknown` or `QueueFull`; or
         `RedisAway`, whose document's `in_doubt` says whether the job may exist all the same.
         """
-        job = job_of(submission, job_id or new_job_id(), self._client)
+        job_id = job_id or new_job_id()
+        tracer = active_tracer()
+        if tracer is None:
+            return await self._submit(submission, job_id)
+        with submitting(tracer, submission, **{"messaging.message.id": job_id}) as (_, traced):
+            return await self._submit(traced, job_id)
+
+    async def _submit(self, submission: Submission, job_id: str) -> JobRecord:
+        job = job_of(submission, job_id, self._client)
         keys, args = enqueue_arguments(job, submission)
         try:
             taken, *status = await self._commit.run(keys, args)

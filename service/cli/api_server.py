@@ -4,6 +4,7 @@ import gc
 import socket
 
 from service.settings import Settings
+from service.tracing.export import configure_tracing
 
 
 def serve_requests(settings: Settings, listener: socket.socket) -> int:
@@ -12,6 +13,7 @@ def serve_requests(settings: Settings, listener: socket.socket) -> int:
 
     from service.api.app import create_app
 
+    configure_tracing("api")
     config = uvicorn.Config(
         create_app(settings),
         log_config=None,  # ours is in force

@@ -46,6 +46,7 @@ class KnownJob(Job):
 
     about: Mapping[str, str] = {}  #: what log records about it bear
     trace: Mapping[str, str] = {}  #: W3C's headers of the span that it belongs to
+    span: Any = None  #: OpenTelemetry's of the execution, where there is one
 
     def know(self, fields: Mapping[bytes, bytes]) -> None:
         """Read it from the job's hash, in which anybody may have written anything."""

@@ -22,6 +22,7 @@ from jobs.errors import UnknownTask
 from jobs.schedule import Schedule
 from service.schedule_store import DEFINITIONS, LAST, NEXT, Definition, ScheduleStore
 from service.submission import ENQUEUE, Submission, enqueue_arguments, job_id_at, job_of
+from service.tracing.spans import active_tracer, submitting
 
 LEADER, TERMS = "paddock:schedules:leader", "paddock:schedules:terms"
 LEADER_TTL = 10  # seconds until another takes over from a leader that died
@@ -191,13 +192,19 @@ class Ticker:
         args: list[Any] = [self._lock, name, text, _unix(pending), _unix(following)]
         if job is not None:
             tick, submission = job
-            made = job_of(submission, tick_job_id(name, tick), self._connection)
-            job_keys, job_args = enqueue_arguments(made, submission)
+            job_keys, job_args = self._made(submission, tick_job_id(name, tick))
             keys, args = keys + job_keys, [*args, _unix(tick), *job_args]
         done = as_text(self._tick_script(keys=keys, args=args))
         if done.startswith("refused"):
             logger.warning("The schedule %s at %s: %s", name, pending.isoformat(), done)
         return not done.startswith("refused")
+
+    def _made(self, submission: Submission, job_id: str) -> tuple[list[str], list[Any]]:
+        """What enqueues it; it begins a trace."""
+        if tracer := active_tracer():
+            with submitting(tracer, submission, **{"messaging.message.id": job_id}) as (_, traced):
+                submission = traced
+        return enqueue_arguments(job_of(submission, job_id, self._connection), submission)
 
 
 def enter_declared(store: ScheduleStore, catalogue: Catalogue) -> None:

@@ -36,6 +36,7 @@ from service.execution.channel import Channel
 from service.execution.job_context import within
 from service.execution.limits import apply_limits
 from service.execution.outcome import Kind, Outcome, Usage
+from service.tracing.export import flush_spans
 
 CANCEL_SIGNAL = signal.SIGUSR1
 
@@ -87,6 +88,7 @@ def run_horse(
             channel.send(as_header(outcome), outcome.body)
             if not header["shared"]:
                 break
+    flush_spans()  # of what the task has traced; the outcome is told
     os._exit(0)
 
 

@@ -39,6 +39,7 @@ from service.execution.serving import (
 from service.execution.settlement import sendable
 from service.execution.taken import Taken
 from service.execution.together import Together
+from service.execution.traces import begin_span, end_span
 
 RENEW_INTERVAL = 60.0  # seconds between renewals of what RQ keeps of each running job
 
@@ -128,6 +129,7 @@ class IOWorker(ServingWorker):
             self._endings.append(ended)
             self._completed += 1
             self._tell_end(ended)
+            end_span(ended)
 
     def _wait(self) -> None:
         """Until there is something to do."""
@@ -229,6 +231,7 @@ class IOWorker(ServingWorker):
         """Have the jobs run that were taken."""
         for claim in self._claims.answered(self.queues, answers):
             taken = Taken.of(claim, self.connection, self._catalogue, self.name)
+            begin_span(taken.job, claim.fields, self.name)
             self._held[claim.execution_id] = taken
             self.executions[claim.execution_id] = taken.execution
             self._state = WorkerStatus.BUSY  # which the claim has written

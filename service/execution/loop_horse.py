@@ -32,6 +32,7 @@ from service.execution.channel import Channel
 from service.execution.loop_runs import AsyncRun, Run, ThreadRun
 from service.execution.outcome import Outcome, Usage
 from service.execution.watchdog import Watchdog
+from service.tracing.export import flush_spans
 
 logger = logging.getLogger("rq.worker")
 
@@ -65,6 +66,7 @@ def run_loop_horse(
             # Of a task that a job has started; the job is told, too, if it waits for it.
             logger.error("A task in the event loop raised %r", error)
     _flush()
+    flush_spans()
     os._exit(0)
 
 

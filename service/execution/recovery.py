@@ -16,6 +16,7 @@ from rq.utils import as_text, now, utcformat
 from jobs.policy import DEFAULT_MAX_CRASHES
 from service.cancellation import CANCELLATION
 from service.execution.scripts import ScriptCall
+from service.tally import TALLY
 
 # KEYS: started registry, queue, canceled registry
 # ARGV: now (Unix), now (RQ's text), most crashes where the job does not say, why it is failed,
@@ -25,6 +26,7 @@ from service.execution.scripts import ScriptCall
 # → {ids put back} and {ids failed as poison}
 _RELEASE = (
     CANCELLATION
+    + TALLY
     + """
 now, stamp = tonumber(ARGV[1]), ARGV[2]
 
@@ -52,6 +54,9 @@ for _, entry in ipairs(entries) do
             redis.call('LTRIM', job .. ':history', -50, -1)
             if ARGV[8] ~= '' then
                 count_end(job, nil, tonumber(ARGV[8]), tonumber(ARGV[9]))
+            end
+            if ARGV[7] ~= '' then
+                tally_usage(redis.call('HGET', job, 'task'), ARGV[7])
             end
             if redis.call('HEXISTS', job, 'cancel_requested') == 1 then
                 file_canceled(id, KEYS[3], ARGV[5])

@@ -22,6 +22,7 @@ from rq.utils import current_timestamp, now, utcformat
 from jobs.catalogue import Catalogue
 from service.execution.cron import Ticker
 from service.settings import Settings
+from service.tracing.export import flush_spans
 from service.waiting import WAITING
 
 REGISTER_INTERVAL = 20  # seconds between signs of life; RQ forgets it after 61
@@ -140,6 +141,7 @@ class Scheduler(RQScheduler):
             self._renews_from = time.monotonic() + RENEW_INTERVAL
 
     def _give_up(self, ticker: Ticker) -> None:
+        flush_spans()
         try:
             ticker.stop()
             self.stop()

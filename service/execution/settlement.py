@@ -23,6 +23,7 @@ from service.execution.outcome import Kind
 from service.execution.recovery import Recovery, released
 from service.execution.scripts import ScriptCall
 from service.history import OUTCOMES
+from service.tally import TALLY
 from service.waiting import WAITING
 from service.webhooks.notice import NOTHING, told_error, told_result
 
@@ -39,6 +40,7 @@ MOST_AT_ONCE, MOST_BYTES_AT_ONCE = 200, 8 * 1024**2  # of ends that are sent to 
 _SETTLE = (
     WAITING
     + UNIQUE
+    + TALLY
     + """
 now, stamp = tonumber(ARGV[1]), ARGV[11]
 local id, execution, worker = ARGV[2], ARGV[3], ARGV[4]
@@ -67,6 +69,7 @@ end
 redis.call('HSET', job, unpack(ARGV, 19 + results))
 moved(job, id)
 count_end(job, ARGV[16], tonumber(ARGV[6]), tonumber(ARGV[17]), ARGV[18] == '1')
+tally_usage(redis.call('HGET', job, 'task'), ARGV[10])
 if results > 0 then
     redis.call('XADD', KEYS[4], 'MAXLEN', 10, '*', unpack(ARGV, 19, 18 + results))
 end

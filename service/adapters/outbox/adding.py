@@ -16,6 +16,7 @@ from service.broker.enqueuer import new_job_id
 from service.broker.intake import Options
 from service.errors import OptionsInvalid
 from service.submission import Submission
+from service.tracing.spans import current_trace
 
 if TYPE_CHECKING:  # it wants greenlet, which programs without an event loop need not have
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
@@ -63,8 +64,10 @@ def _refuse_what_may_be_another(submission: Submission, options: Options) -> Non
 
 
 def _as_json(options: Options) -> str:
-    """A delay counts from now on, not from when it is sent."""
+    """A delay counts from now on, not from when it is sent. The job is part of what goes on now."""
     given = replace(options, delay=None, at=options.moment).given()
+    if trace := current_trace():
+        given["trace"] = trace
     return json.dumps(given, default=_plain)
 
 

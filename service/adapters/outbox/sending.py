@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -72,13 +72,15 @@ class Sender:
         """As it was checked when it was added: the task, or what is set, may be another by now."""
         try:
             task = self._catalogue[row.task]
-            options = _options(row.options)
+            options, trace = _options(row.options)
             given = options.result_as or options.results_as
             try:
                 parameters = task.parameters.accept(row.parameters.encode(), given)
             except ValidationError as error:
                 return parameters_invalid(task, error)
-            return submission_of(task, parameters, options, self._settings, self._catalogue)
+            settings, catalogue = self._settings, self._catalogue
+            submission = submission_of(task, parameters, options, settings, catalogue)
+            return replace(submission, trace=trace) if trace else submission
         except Exception as error:  # noqa: BLE001  # anybody may have written anything
             return error
 
@@ -105,7 +107,9 @@ class Sender:
 _Made = tuple[Row[Any], Submission | Exception]
 
 
-def _options(text: str) -> Options:
+def _options(text: str) -> tuple[Options, dict[str, str]]:
+    """And the trace that it was added in, where there was one."""
     given = json.loads(text)
+    trace: dict[str, str] = given.pop("trace", {})
     times = {name: datetime.fromisoformat(given[name]) for name in given.keys() & {"at", "expires"}}
-    return Options(**given | times)
+    return Options(**given | times), trace

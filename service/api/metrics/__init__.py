@@ -1,0 +1,1 @@
+"""What Prometheus is told: of the service, by what Redis holds, and of HTTP, by this process."""
