@@ -6,6 +6,7 @@ from jobs.catalogue import Catalogue
 from service.api import batches, health, history, jobs, queues, schedules, why, workers
 from service.api.batches import add_batch_routes
 from service.api.components import ComponentsRoute
+from service.api.metrics import route as metrics
 from service.api.task_schemas import TaskSchemas
 from service.api.tasks import add_submit_routes, task_routes
 
@@ -21,4 +22,5 @@ def add_routes(router: APIRouter, catalogue: Catalogue, schemas: TaskSchemas) ->
     router.include_router(task_routes(catalogue))
     for module in (jobs, why, batches, queues, workers, schedules, history):
         router.include_router(module.router)
+    router.include_router(metrics.router)
     router.routes += [*health.router.routes, ComponentsRoute(schemas.components)]

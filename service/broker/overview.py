@@ -1,7 +1,7 @@
 """Queues and workers, as they are now."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -36,7 +36,7 @@ _COUNTED = {
 
 
 @dataclass(frozen=True, slots=True)
-class QueueOverview:
+class QueueDepth:
     """One queue: how much waits on it, and who serves it."""
 
     name: str
@@ -49,6 +49,12 @@ class QueueOverview:
     canceled: int
     oldest_age: float | None  #: seconds since the job at its front was enqueued
     workers: int  #: living workers that listen on it
+
+
+@dataclass(frozen=True, slots=True)
+class QueueOverview(QueueDepth):
+    """The same, and how fast it goes."""
+
     eta: float | None  #: seconds that a job which came now would wait; None where nobody can tell
     throughput: float  #: jobs that ended lately, a minute
 
@@ -84,6 +90,18 @@ class Overview:
 
     def queues(self, also: Iterable[str] = ()) -> list[QueueOverview]:
         """Every queue that has ever had a job, and those named, by name."""
+        depths = self.depths(also)
+        etas = self._forecaster.waits([depth.name for depth in depths])
+        throughput = self._history.throughput()
+        return [
+            QueueOverview(
+                **asdict(depth), eta=etas[depth.name], throughput=throughput.get(depth.name, 0.0)
+            )
+            for depth in depths
+        ]
+
+    def depths(self, also: Iterable[str] = ()) -> list[QueueDepth]:
+        """The same, without a look at the jobs."""
         known = {queue.name for queue in Queue.all(connection=self._client)}
         names = sorted(known.union(also))
         listening = [queue for worker in self.workers() for queue in worker.queues]
@@ -98,16 +116,13 @@ class Overview:
         width = 2 + len(_COUNTED)
         rows = [answers[start : start + width] for start in range(0, len(answers), width)]
         ages = self._ages([row[1] for row in rows])
-        etas, throughput = self._forecaster.waits(names), self._history.throughput()
         return [
-            QueueOverview(
+            QueueDepth(
                 name=name,
                 queued=row[0],
                 **dict(zip(_COUNTED, row[2:], strict=True)),
                 oldest_age=age,
                 workers=listening.count(name),
-                eta=etas[name],
-                throughput=throughput.get(name, 0.0),
             )
             for name, row, age in zip(names, rows, ages, strict=True)
         ]

@@ -7,10 +7,9 @@ import redis
 from rq.utils import as_text
 
 from service.broker.history import History, Total
-from service.broker.overview import Overview, QueueOverview, WorkerOverview
+from service.broker.line import PAUSED
+from service.broker.overview import Overview, QueueDepth, WorkerOverview
 from service.tally import CPU, MEMORY, SUBMITTED
-
-PAUSED = "paddock:paused"  # a set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +17,7 @@ class Readings:
     """The service at one moment; the counts are of since ever."""
 
     round_trip: float  #: seconds that Redis took to answer a PING
-    queues: list[QueueOverview]
+    queues: list[QueueDepth]
     paused: set[str]  #: queues that nothing is taken off
     workers: list[WorkerOverview]
     totals: list[Total]
@@ -42,7 +41,7 @@ def readings(
     submitted, cpu, memory = map(_by_task, tallies)
     return Readings(
         round_trip=round_trip,
-        queues=overview.queues(queues),
+        queues=overview.depths(queues),
         paused={as_text(queue) for queue in paused},
         workers=overview.workers(),
         totals=history.totals(),

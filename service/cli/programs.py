@@ -1,7 +1,11 @@
 """The programs that `up`, `serve` and `work` supervise: API processes, workers, io workers."""
 
+import atexit
+import os
+import shutil
 import socket
 import sys
+import tempfile
 
 import click
 
@@ -15,7 +19,18 @@ def apis(settings: Settings, listener: socket.socket) -> list[Program]:
     fd = listener.fileno()
     command = [sys.executable, "-m", "service.cli", "serve", "--fd", str(fd)]
     names = [f"API process {number}" for number in range(1, settings.processes + 1)]
-    return [Program(name, command, settings.environment(), (fd,)) for name in names]
+    environment = settings.environment() | _counted_together(settings)
+    return [Program(name, command, environment, (fd,)) for name in names]
+
+
+def _counted_together(settings: Settings) -> dict[str, str]:
+    """Where several processes keep what they have counted, so that each can tell of all."""
+    name = "PROMETHEUS_MULTIPROC_DIR"
+    if settings.processes == 1 or name in os.environ:
+        return {}
+    folder = tempfile.mkdtemp(prefix="paddock-metrics-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return {name: folder}
 
 
 def all_workers(settings: Settings) -> list[Program]:

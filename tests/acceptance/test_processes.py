@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -69,3 +70,13 @@ def test_all_finish_their_requests_when_told_to_stop(two: Up) -> None:
         caller.join()
     assert answers == ["queued"] * 8
     assert not two.processes()
+
+
+def test_what_each_has_counted_any_of_them_tells(two: Up) -> None:
+    asked = 'method="GET",route="/queues",status="200"'
+    for _ in range(20):
+        two.http("GET", "/queues")  # over a connection of its own
+    for _ in range(6):
+        with urllib.request.urlopen(f"{two.url}/metrics", timeout=30) as answer:
+            told = answer.read().decode()
+        assert f"paddock_http_request_duration_seconds_count{{{asked}}} 20.0" in told

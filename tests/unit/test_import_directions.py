@@ -35,6 +35,9 @@ FORBIDDEN = {
         *("jobs", "worker", "fastapi", "starlette", "pydantic", "redis", "rq", "uvicorn"),
     ],
     "service/testing": ["service.api", "service.cli", "worker", "fastapi", "starlette"],
+    "service/tally.py": ["service.api", "service.broker", "service.execution", "rq", "redis"],
+    "service/logs.py": ["service.api", "service.broker", "service.execution", "rq", "fastapi"],
+    "service/tracing": ["service.api", "service.broker", "service.execution", "rq", "fastapi"],
     "service/supervisor.py": ["service.api", "service.broker", "rq", "redis", "fastapi"],
     "worker.py": ["service.api", "service.cli", "fastapi", "starlette"],
 }
@@ -112,6 +115,16 @@ def test_sqlalchemy_is_known_to_the_outbox_only() -> None:
         for path in _modules()
         if not path.is_relative_to(ROOT / "service/adapters/outbox")
         and any(_within(name, "sqlalchemy") for name in _imports(path))
+    ]
+    assert not wrong
+
+
+def test_prometheus_is_known_to_its_route_only() -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in _modules()
+        if not path.is_relative_to(ROOT / "service/api/metrics")
+        and any(_within(name, "prometheus_client") for name in _imports(path))
     ]
     assert not wrong
 

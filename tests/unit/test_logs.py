@@ -114,6 +114,5 @@ def test_the_level_is_that_of_all_loggers(
     logging.getLogger("acme").info("i")
     logging.getLogger("rq.worker").warning("w")
     logging.getLogger("uvicorn.error").info("u")  # tells of its start, as Paddock does
-    assert "".join(
-        json.loads(line)["message"] for line in stream.getvalue().split("\n") if line
-    ) == (written)
+    lines = map(json.loads, stream.getvalue().splitlines())
+    assert "".join(line["message"] for line in lines) == written
