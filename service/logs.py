@@ -7,12 +7,14 @@ itself, by `ABOUT`.
 
 import json
 import logging
+import os
 import re
+import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TextIO
 
 from service.settings import Settings
 
@@ -30,7 +32,7 @@ _SHADES = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITI
 
 def configure_logs(settings: Settings) -> None:
     """Have this process, and those that it forks, log as the settings say, to stderr."""
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(_own_stderr())
     handler.setFormatter(_formatter(settings, is_terminal=handler.stream.isatty()))
     handler.addFilter(_say_what_about)
     level = getattr(logging, settings.log_level.upper())
@@ -41,6 +43,15 @@ def configure_logs(settings: Settings) -> None:
     if level > logging.DEBUG:
         for name in _WARN_ONLY:
             logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _own_stderr() -> TextIO:
+    """The process's own, also where what a job prints is made to go elsewhere."""
+    try:
+        number = os.dup(sys.stderr.fileno())
+    except (OSError, AttributeError):  # it is no file
+        return sys.stderr
+    return os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace")
 
 
 def _formatter(settings: Settings, *, is_terminal: bool) -> logging.Formatter:
