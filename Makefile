@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: up test check bench bench-submit bench-waiting chaos durability docs docs-serve clean
+.PHONY: up test check bench bench-submit bench-waiting bench-eta chaos durability docs docs-serve clean
 .DEFAULT_GOAL := up
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -44,6 +44,10 @@ bench-submit: $(VENV)/.installed
 bench-waiting: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m bench.waiting $(ARGS)
+
+# How far off the estimates of jobs' starts and ends are.
+bench-eta: $(VENV)/.installed
+	$(BIN)/python -m bench.eta $(ARGS)
 
 # The documentation, in build/site. What is amiss is an error: a page or heading that is linked and
 # not there, a page that no one would find. Nothing is loaded from another host.

@@ -4,9 +4,13 @@ Redis decides, in the step that enqueues: of fifty that arrive at the same insta
 processes one finds nothing yet, and the others find what that one wrote.
 """
 
+from service.history import LATEST, MEAN
+
 UNIQUE_TTL = 30 * 24 * 3600  # seconds beyond its due time that a job is known to be the only one
 SHORTEST_RETRY, LONGEST_RETRY = 1, 600  # seconds, what a caller is told to wait for room
-UNKNOWN_RETRY = 60  # seconds, where nothing left the queue lately
+UNKNOWN_RETRY = 60  # seconds, where nothing left the queue lately, nor is known of its tasks
+ENOUGH = 10  # jobs that left it lately, from which on their rate is told by; with fewer it jumps
+LOOKED_AT = 20  # jobs whose tasks are looked at then
 
 # expired(job): whether it is never to be started any more. One that has been started once is not:
 # only its first start has to come in time. Redis's clock decides, so that all see the same.
@@ -43,6 +47,8 @@ end
 # count_taken(queue, n): note that workers took so many off the queue.
 # wait_for_room(queue, waiting, more, limit): nil where `more` jobs fit beside those that wait, else
 # the seconds in which a tenth of what waits is drained too, at the rate of the last minute or two.
+# Where few left it in that time, they are reckoned as estimates are (`service.broker.eta`): by how
+# long the first jobs' tasks took lately, and how many the queue's workers run at once.
 ROOM = f"""
 local function drained(queue, minute)
     return 'paddock:drained:' .. queue .. ':' .. minute
@@ -60,6 +66,24 @@ local function count_taken(queue, n)
     end
 end
 
+local function pace(queue)
+    local prefix, name = string.match(queue, '^(.-):queue:(.*)$')
+    local seconds, known, room = 0, 0, 0
+    for _, id in ipairs(redis.call('LRANGE', queue, 0, {LOOKED_AT} - 1)) do
+        local task = redis.call('HGET', prefix .. ':job:' .. id, 'task') or ''
+        local text = redis.call('HGET', '{LATEST}', task .. ' ' .. name)
+        local mean = string.match(text or '', '{MEAN}(%d+)')
+        if mean then
+            seconds, known = seconds + mean / 1000000, known + 1
+        end
+    end
+    for _, worker in ipairs(redis.call('SMEMBERS', prefix .. ':workers:' .. name)) do
+        local f = redis.call('HMGET', worker, 'pid', 'death', 'room')
+        room = room + (f[1] and not f[2] and tonumber(f[3] or 1) or 0)
+    end
+    return known > 0 and room > 0 and room * known / math.max(seconds, 0.001) or nil
+end
+
 local function wait_for_room(queue, waiting, more, limit)
     if limit == 0 or waiting + more <= limit then
         return nil
@@ -67,11 +91,15 @@ local function wait_for_room(queue, waiting, more, limit)
     local minute, seconds = this_minute()
     local taken = tonumber(redis.call('GET', drained(queue, minute)) or 0)
         + tonumber(redis.call('GET', drained(queue, minute - 1)) or 0)
-    if taken == 0 then
+    local rate = taken > 0 and taken / (60 + seconds) or nil
+    if taken < {ENOUGH} then
+        rate = pace(queue) or rate
+    end
+    if not rate then
         return {UNKNOWN_RETRY}
     end
     local wanted = waiting + more - limit + waiting / 10
-    local wait = math.ceil(wanted * (60 + seconds) / taken)
+    local wait = math.ceil(wanted / rate)
     return math.max({SHORTEST_RETRY}, math.min(wait, {LONGEST_RETRY}))
 end
 """

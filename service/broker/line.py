@@ -22,7 +22,7 @@ from service.history import LATEST, read_mean
 
 PAUSED = "paddock:paused"  # set: queues that no worker serves for the moment
 SAMPLED = 100  # jobs of each queue whose task is looked at
-SEARCHED = 10_000  # jobs at each end of a queue among which one is looked for by its id
+SEARCHED = 5_000  # jobs at each end of a queue among which one is looked for by its id
 NAMED = 3  # jobs that are taken next, told by their ids
 
 _WORKERS = Worker.redis_worker_namespace_prefix
