@@ -36,7 +36,17 @@ from service.client.errors import (
     WaitTimeout,
     WebhooksOff,
 )
-from service.client.jobs import Event, Execution, Failure, Job, JobCanceled, JobFailed
+from service.client.jobs import (
+    Event,
+    Execution,
+    Failure,
+    Job,
+    JobCanceled,
+    JobFailed,
+    Log,
+    LogLine,
+    Progress,
+)
 from service.client.options import BatchOptions, SubmitOptions
 from service.client.overview import Queue, Task, TaskRetry, Worker
 from service.client.retries import Retries
@@ -68,8 +78,11 @@ __all__ = [
     "KeyMissing",
     "NotFound",
     "OptionsInvalid",
+    "Log",
+    "LogLine",
     "PaddockHTTPError",
     "ParametersInvalid",
+    "Progress",
     "Queue",
     "QueueFull",
     "QueueNotFound",
