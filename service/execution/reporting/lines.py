@@ -1,6 +1,11 @@
 """Pieces of output → lines of text."""
 
+import codecs
+
 LONGEST_LINE = 8 * 1024  # bytes; the rest of a longer one is cut off
+
+
+_DECODER = codecs.getincrementaldecoder("utf-8")
 
 
 class Lines:
@@ -31,13 +36,10 @@ class Lines:
         self._held, self._cut = b"", 0
         if not cut:
             return line.decode(errors="backslashreplace")
-        end = len(line)
-        while end and end > len(line) - 4 and line[end - 1] & 0xC0 == 0x80:
-            end -= 1  # no half of a character
-        if end and line[end - 1] >= 0xC0:
-            end -= 1
-        cut += len(line) - end
-        return f"{line[:end].decode(errors='backslashreplace')} […{cut} more bytes were cut off]"
+        decoder = _DECODER("backslashreplace")
+        text = decoder.decode(line)
+        cut += len(decoder.getstate()[0])  # of a character that was cut in two
+        return f"{text} […{cut} more bytes were cut off]"
 
     def _add(self, piece: bytes) -> None:
         if b"\r" in piece or self._held.endswith(b"\r"):

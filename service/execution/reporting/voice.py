@@ -12,6 +12,7 @@ from service.execution.reporting.frames import Kind, packed, room
 
 LONGEST_MESSAGE = 300  # characters of what goes with a progress
 LONGEST_LEVEL = 32  # characters of a level's name
+PAUSE = 0.05  # seconds that a voice is silent after the pipe was full
 
 
 class Mouth:
@@ -47,6 +48,7 @@ class Voice:
         self.is_over = False
         self._mouth, self._execution = mouth, execution_id.encode()
         self._dropped: int | None = None  # lines, since the last that was sent
+        self._silent_until = 0.0  # monotonic; where something was dropped
         self._is_behind = False  # whether the latest progress could not be sent
 
     def write(self, kind: Kind, data: bytes, level: str = "") -> None:
@@ -59,7 +61,9 @@ class Voice:
             if not self._caught_up() or not self._mouth.say(
                 packed(kind, self._execution, name, source, moment, piece)
             ):
-                self._dropped = (self._dropped or 0) + piece.count(b"\n")
+                if self._dropped is None:
+                    self._dropped, self._silent_until = 0, time.monotonic() + PAUSE
+                self._dropped += piece.count(b"\n")
 
     def report(self, fraction: float | None, message: str | None) -> None:
         """As `jobs.progress` has it."""
@@ -71,7 +75,7 @@ class Voice:
 
     def end(self) -> dict[str, Any]:
         """The job has ended; what could not be sent, for the worker to be told with its outcome."""
-        self._caught_up()
+        self._caught_up(last=True)
         self.is_over = True
         left: dict[str, Any] = {}
         if self._dropped is not None:
@@ -80,10 +84,13 @@ class Voice:
             left["progress"] = self.latest
         return left
 
-    def _caught_up(self) -> bool:
+    def _caught_up(self, *, last: bool = False) -> bool:
         """Whether all that came before has been sent, as far as it was to be."""
         if self._dropped is not None:
+            if time.monotonic() < self._silent_until and not last:
+                return False
             if not self._say(Kind.DROPPED, b"%d" % self._dropped):
+                self._silent_until = time.monotonic() + PAUSE
                 return False
             self._dropped = None
         if self._is_behind and self._say_progress():
