@@ -42,6 +42,7 @@ from service.execution.harness import Harness
 from service.execution.horse import run_horse
 from service.execution.io_worker import IOWorker
 from service.execution.registered import HEARTBEAT, LEASE
+from service.execution.reporting.reported import Reported
 from service.execution.scripts import run_together
 from service.execution.serving import (
     FIRST_RECONNECT_WAIT,
@@ -141,17 +142,17 @@ class Worker(ServingWorker):
 
     def _record_and_claim(self, *, claim: bool) -> Claim | None:
         """Both at once, as far as there is something to record and something may be taken."""
-        calls = [self._settler.call(self._ended)] if self._ended else []
-        if claim:
-            calls.append(self._claimer.call(self._ordered_queues))
+        recording = self._recorder.calls([self._ended] if self._ended else [])
+        claiming = [self._claimer.call(self._ordered_queues)] if claim else []
+        calls = recording + claiming
         answers = run_together(self.connection, calls) if calls else []
-        if failed := [answer for answer in answers if isinstance(answer, RedisError)]:
-            raise failed[0]
-        if self._ended:
-            if not self._settler.settled(self._ended, answers.pop(0)):
-                self._tell_late(self._ended)
+        told, taken = answers[: len(recording)], answers[len(recording) :]
+        if self._recorder.answered(told):
             self._ended = None
-        return self._claimer.answered(self._ordered_queues, answers[0]) if claim else None
+        for answer in (self._recorder.refused, *taken):
+            if isinstance(answer, RedisError):
+                raise answer
+        return self._claimer.answered(self._ordered_queues, taken[0]) if claim else None
 
     def _outlast(self, error: RedisError, wait: float) -> bool:
         """Wait for Redis, however long it is away: a result may be waiting. False to give up."""
@@ -199,26 +200,36 @@ class Worker(ServingWorker):
         (execution,) = self.executions.values()
         task = self._catalogue.at(function_path(job))
         shared = task is not None and task.policy.isolation == "shared"
-        horse = self._stable.give(job, execution.id, shared=shared)
+        reported = self._reports.open(queue, job.id, execution.id)
+        horse = self._stable.give(job, reported, shared=shared)
         self._stable.prepare()  # the next one, while this one runs
         self._horse = horse
         watch = Watch(job, task, horse, self.orders, self._settings.timeout_grace)
-        outcome = watch.until_ended(lambda: self._keep_alive(job, execution), HEARTBEAT)
+        outcome = watch.until_ended(
+            lambda: self._keep_alive(job, execution), HEARTBEAT, lambda: self._write(reported)
+        )
         self._horse = None
         self._stable.take_back(horse, shared=shared)
         self.orders.forget(job.id)
         self.executions.pop(execution.id, None)
-        self._ended = Ended(queue, job, execution, outcome)  # recorded as the next one is taken
+        # Recorded as the next one is taken
+        self._ended = Ended(queue, job, execution, outcome, reported)
         self._tell_end(self._ended)
         end_span(self._ended)
 
     def _horses(self) -> Sequence[int]:
         return [self._horse.pid] if self._horse else []
 
-    def _run_horse(self, channel: Channel) -> NoReturn:
+    def _run_horse(self, channel: Channel, pipes: dict[str, int]) -> NoReturn:
         """In the child."""
         self._is_horse = True
-        run_horse(channel, self._catalogue, self.connection, self.name)
+        run_horse(channel, pipes, self._catalogue, self.connection, self.name)
+
+    def _write(self, reported: Reported) -> None:
+        try:
+            self._reports.write(reported)
+        except RedisError as error:
+            self.log.warning("Worker %s: no reports of %s: %s", self.name, reported.job_id, error)
 
     def _keep_alive(self, job: Job, execution: Execution) -> None:
         self.ensure_scheduler()

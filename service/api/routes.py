@@ -3,7 +3,17 @@
 from fastapi import APIRouter
 
 from jobs.catalogue import Catalogue
-from service.api import batches, health, history, jobs, queues, schedules, why, workers
+from service.api import (
+    batches,
+    health,
+    history,
+    job_log,
+    jobs,
+    queues,
+    schedules,
+    why,
+    workers,
+)
 from service.api.batches import add_batch_routes
 from service.api.components import ComponentsRoute
 from service.api.metrics import route as metrics
@@ -20,7 +30,7 @@ def add_routes(router: APIRouter, catalogue: Catalogue, schemas: TaskSchemas) ->
     add_submit_routes(router, catalogue, schemas)
     add_batch_routes(router, catalogue, schemas)
     router.include_router(task_routes(catalogue))
-    for module in (jobs, why, batches, queues, workers, schedules, history):
+    for module in (jobs, job_log, why, batches, queues, workers, schedules, history):
         router.include_router(module.router)
     router.include_router(metrics.router)
     router.routes += [*health.router.routes, ComponentsRoute(schemas.components)]

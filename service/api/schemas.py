@@ -29,6 +29,13 @@ class EtaView(View):
     end_at: datetime | None = Field(description="Null where nobody can tell.")
 
 
+class ProgressView(View):
+    """How far a job is, as it tells itself."""
+
+    fraction: float | None = Field(description="From 0 to 1; null where it can't tell.")
+    message: str | None
+
+
 class JobView(View):
     """A job. Times are RFC 3339 in UTC; those that have not come yet are null."""
 
@@ -59,6 +66,9 @@ class JobView(View):
     eta: EtaView | None = Field(
         None, description="What is expected of it; told of a single job that has not ended."
     )
+    progress: ProgressView | None = Field(
+        None, description="What its latest execution has told of itself; null if nothing."
+    )
 
 
 class ExecutionView(BaseModel):
@@ -74,6 +84,22 @@ class ExecutionView(BaseModel):
     wall_seconds: float | None = None
     cpu_seconds: float | None = Field(None, description="Of its process and what it waited for.")
     peak_rss: int | None = Field(None, description="Most memory it held, in bytes.")
+
+
+class LogLineView(View):
+    """A line that a job has printed or logged."""
+
+    at: datetime
+    stream: Literal["stdout", "stderr", "log"] = Field(description="`log` is Python's logging.")
+    level: str | None = Field(description="Of what was logged.", examples=["INFO"])
+    text: str
+
+
+class LogView(View):
+    """The end of what a job has printed and logged, in all of its executions."""
+
+    lines: list[LogLineView]
+    dropped: int = Field(description="Lines before those that are not kept.")
 
 
 class JobPage(BaseModel):

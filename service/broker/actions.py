@@ -84,7 +84,7 @@ local function retry(id, failed, retries)
         return 'held by ' .. holds
     end
     if f[1] and redis.call('ZREM', failed, id) > 0 then
-        redis.call('HDEL', job, 'cancel_requested', 'enqueue_at_front')
+        redis.call('HDEL', job, 'cancel_requested', 'enqueue_at_front', 'progress')
         redis.call('HSET', job, 'enqueued_at', stamp, 'started_at', '', 'ended_at', '',
             'exc_info', '', 'worker_name', '', 'crashes', 0)
         if retries ~= '' then

@@ -28,6 +28,7 @@ from service.broker.enqueuer import Enqueuer
 from service.broker.eta import Forecaster
 from service.broker.history import History
 from service.broker.listing import JobListing
+from service.broker.log import Log, read_log
 from service.broker.overview import Overview
 from service.broker.patience import Patience
 from service.broker.records import JobReader, JobRecord
@@ -123,6 +124,10 @@ class Broker:
         if not exists:
             raise JobNotFound(job_id)
         return [json.loads(entry) for entry in entries]
+
+    def log(self, job_id: str) -> Log:
+        """What the job has printed and logged, as far as it is kept. Raises `JobNotFound`."""
+        return read_log(self.client, job_id)
 
     async def ended(self, job_id: str, seconds: float) -> bool:
         """Wait until the job has ended, or for this long; say whether it has.

@@ -14,6 +14,7 @@ from rq.results import Result
 from rq.utils import as_text
 
 from jobs.catalogue import Catalogue
+from service.broker.progress import Progress, read_progress
 from service.broker.status import Status, status_of
 from service.failure import Failure, read_failure
 
@@ -42,6 +43,7 @@ class JobRecord:
     depends_on: list[str]  #: the jobs that had to end before it could be queued
     waiting_for: str | None  #: what keeps a waiting one: "dependencies" or "concurrency"
     batch: str | None = None  #: the id of the batch that it came with
+    progress: Progress | None = None  #: what it has last told of itself in its latest execution
 
 
 class JobReader:
@@ -127,6 +129,7 @@ class JobReader:
             depends_on=list(job._dependency_ids),
             waiting_for=awaited(job.get_status(refresh=False)),
             batch=as_text(fields[b"batch"]) if b"batch" in fields else None,
+            progress=read_progress(fields.get(b"progress")),
         )
 
     def _latest(self, job: Job, results: list[tuple[bytes, dict[bytes, bytes]]]) -> Result | None:

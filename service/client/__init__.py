@@ -36,7 +36,19 @@ from service.client.errors import (
     WaitTimeout,
     WebhooksOff,
 )
-from service.client.jobs import Eta, Event, Execution, Failure, Job, JobCanceled, JobFailed, Why
+from service.client.jobs import (
+    Eta,
+    Event,
+    Execution,
+    Failure,
+    Job,
+    JobCanceled,
+    JobFailed,
+    Log,
+    LogLine,
+    Progress,
+    Why,
+)
 from service.client.options import BatchOptions, SubmitOptions
 from service.client.overview import Queue, Task, TaskRetry, Worker
 from service.client.retries import Retries
@@ -69,8 +81,11 @@ __all__ = [
     "KeyMissing",
     "NotFound",
     "OptionsInvalid",
+    "Log",
+    "LogLine",
     "PaddockHTTPError",
     "ParametersInvalid",
+    "Progress",
     "Queue",
     "QueueFull",
     "QueueNotFound",

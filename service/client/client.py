@@ -11,7 +11,7 @@ from service.client.batch_calls import BatchCalls
 from service.client.batches import Batch, BatchCanceled, BatchRow, BatchStatus
 from service.client.encoding import Parameters
 from service.client.job_calls import JobCalls
-from service.client.jobs import Event, Execution, Job, Why
+from service.client.jobs import Event, Execution, Job, Log, Why
 from service.client.lines import Sets
 from service.client.options import BatchOptions, SubmitOptions
 from service.client.overview import Queue, Task, Worker
@@ -129,6 +129,10 @@ class Client:
     def executions(self, job: Job | str) -> list[Execution]:
         """How each of its executions ended, oldest first; the last fifty. Raises `JobNotFound`."""
         return run(self._calls.executions(job))
+
+    def log(self, job: Job | str) -> Log:
+        """What it has printed and logged: the last 10,000 lines, or MiB. Raises `JobNotFound`."""
+        return run(self._calls.log(job))
 
     def cancel(self, job: Job | str) -> Job:
         """Take it off its queue or schedule; interrupt one that runs, which then ends soon.

@@ -8,7 +8,7 @@ from uuid import uuid4
 from service.client.encoding import Parameters
 from service.client.errors import JobNotFound, StatusConflict, WaitTimeout
 from service.client.exchange import Caller
-from service.client.jobs import ENDED, Event, Execution, Job, JobPage, Why, outcome
+from service.client.jobs import ENDED, Event, Execution, Job, JobPage, Log, Why, outcome
 from service.client.options import SubmitOptions, as_query
 from service.client.reading import read, read_list
 from service.client.requests import delete, get, given, post, submission
@@ -118,6 +118,10 @@ class JobCalls(Caller):
     async def executions(self, job: Job | str) -> list[Execution]:
         """How each of its executions ended, oldest first; the last fifty. Raises `JobNotFound`."""
         return read_list(Execution, await self._document(get("jobs", _id(job), "executions")))
+
+    async def log(self, job: Job | str) -> Log:
+        """What it has printed and logged: the last 10,000 lines, or MiB. Raises `JobNotFound`."""
+        return read(Log, await self._document(get("jobs", _id(job), "log")))
 
     async def cancel(self, job: Job | str) -> Job:
         """Take it off its queue or schedule; interrupt one that runs, which then ends soon.

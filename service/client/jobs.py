@@ -29,6 +29,35 @@ class Eta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a job is, as it tells itself."""
+
+    fraction: float | None = None  #: from 0 to 1
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line that a job has printed or logged."""
+
+    at: datetime
+    stream: Literal["stdout", "stderr", "log"]
+    level: str | None = None  #: of what was logged
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The end of what a job has printed and logged, in all of its executions."""
+
+    lines: tuple[LogLine, ...]
+    dropped: int = 0  #: lines before those that are not kept
+
+    def __str__(self) -> str:
+        return "".join(f"{line.text}\n" for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A job, as it was when the service was asked. Times are in UTC."""
 
@@ -51,6 +80,7 @@ class Job:
     waiting_for: Literal["dependencies", "concurrency"] | None = None
     batch: str | None = None  #: the id of the batch that it came with
     eta: Eta | None = None  #: what is expected of it; told of a single job that has not ended
+    progress: Progress | None = None  #: what its latest execution has told of itself
 
     @property
     def has_ended(self) -> bool:

@@ -7,12 +7,11 @@ can't be trusted with an event loop that others share. A few run at a time; the 
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import NoReturn
+from collections.abc import Iterator
 
-from service.execution.channel import Channel
 from service.execution.decision import Ended
 from service.execution.forked import POLL_INTERVAL
+from service.execution.harness import Run
 from service.execution.orders import Orders
 from service.execution.outcome import Kind, Outcome, Usage
 from service.execution.stable import Stable
@@ -25,9 +24,7 @@ MOST_AT_ONCE = 4  # processes beside the loop
 class Apart:
     """Runs them, the first that came first."""
 
-    def __init__(
-        self, run: Callable[[Channel], NoReturn], orders: Orders, timeout_grace: float
-    ) -> None:
+    def __init__(self, run: Run, orders: Orders, timeout_grace: float) -> None:
         self._stable, self._orders, self._timeout_grace = Stable(run), orders, timeout_grace
         self._waiting: deque[Taken] = deque()
         self._running: dict[Taken, Watch] = {}
@@ -59,6 +56,7 @@ class Apart:
     def ended(self) -> Iterator[Ended]:
         """The jobs that have ended, or have to now."""
         for taken, watch in reversed(list(self._running.items())):  # as they are put back in front
+            watch.horse.listener.hear()
             if outcome := watch.look():
                 self._stable.take_back(watch.horse, shared=False)
                 del self._running[taken]
@@ -68,6 +66,7 @@ class Apart:
                 self._waiting.remove(taken)
                 yield taken.ended(reason)
         self._fill()
+        self._stable.see_off()
 
     def close(self) -> None:
         """Have all horses leave."""
@@ -85,7 +84,7 @@ class Apart:
     def _fill(self) -> None:
         while self._waiting and len(self._running) < MOST_AT_ONCE:
             taken = self._waiting.popleft()
-            horse = self._stable.give(taken.job, taken.execution.id, shared=False)
+            horse = self._stable.give(taken.job, taken.reported, shared=False)
             self._running[taken] = Watch(
                 taken.job, taken.task, horse, self._orders, self._timeout_grace
             )

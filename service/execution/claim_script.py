@@ -75,6 +75,7 @@ local function take(i, id, given)
     redis.call('HSET', job, 'status', 'started', 'worker_name', worker,
         'started_at', stamp, 'last_heartbeat', stamp, 'ended_at', '')
     redis.call('HINCRBY', job, 'attempts', 1)
+    redis.call('HDEL', job, 'progress')
     redis.call('PERSIST', job)
     redis.call('HSET', prefix .. ':execution:' .. key, 'id', execution, 'job_id', id,
         'created_at', now, 'last_heartbeat', now, 'worker_name', worker)

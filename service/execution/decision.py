@@ -20,9 +20,10 @@ from rq.results import Result
 from rq.utils import utcformat
 
 from service.execution.outcome import Kind, Outcome
+from service.execution.reporting.reported import Reported
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ended:
     """An execution, and how it ended."""
 
@@ -30,6 +31,7 @@ class Ended:
     job: Job
     execution: Execution
     outcome: Outcome
+    reported: Reported | None = None  #: what it has reported, where it could
 
 
 @dataclass(slots=True)

@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -36,6 +35,7 @@ from service.execution.channel import Channel
 from service.execution.job_context import within
 from service.execution.limits import apply_limits
 from service.execution.outcome import Kind, Outcome, Usage
+from service.execution.reporting.capture import capture_alone, flush_streams, renew_streams
 from service.tracing.export import flush_spans
 
 CANCEL_SIGNAL = signal.SIGUSR1
@@ -63,11 +63,16 @@ class _Cancel:
 
 
 def run_horse(
-    channel: Channel, catalogue: Catalogue, connection: Redis, worker_name: str
+    channel: Channel,
+    pipes: dict[str, int],
+    catalogue: Catalogue,
+    connection: Redis,
+    worker_name: str,
 ) -> NoReturn:
     """The life of a horse: run the jobs that come over the channel, until it is closed.
 
-    The connection is for jobs that ask RQ for themselves; it is made when they do.
+    What they report goes into the pipes. The connection is for jobs that ask RQ for themselves; it
+    is made when they do.
     """
     os.environ["RQ_WORKER_ID"] = worker_name
     # Ctrl-C is the worker's to hear; it decides what becomes of the job.
@@ -75,6 +80,7 @@ def run_horse(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cancel = _Cancel()
     signal.signal(CANCEL_SIGNAL, cancel.on_signal)
+    stage = capture_alone(pipes)
     if not channel.has_arrived():
         _rehearse(connection)
     with contextlib.suppress(OSError):  # the worker is gone, and with it whoever would listen
@@ -83,13 +89,26 @@ def run_horse(
             os.environ["RQ_JOB_ID"] = header["id"]
             job = job_of(header, data, connection)
             job.worker_name = worker_name
+            renew_streams(stage)
+            stage.give_to(header["execution"])
             outcome = _perform(job, catalogue, cancel)
-            _flush()
-            channel.send(as_header(outcome), outcome.body)
-            if not header["shared"]:
+            flush_streams()
+            stage.clear()
+            stays = header["shared"] and not _has_children()
+            channel.send({**as_header(outcome), "stays": stays}, outcome.body)
+            if not stays:
                 break
     flush_spans()  # of what the task has traced; the outcome is told
     os._exit(0)
+
+
+def _has_children() -> bool:
+    """Whether the job has left processes behind, whose output would be taken for the next one's."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _nothing() -> None:
@@ -161,10 +180,3 @@ def _cpu_seconds() -> float:
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def _flush() -> None:
-    """What the job printed: a horse ends without the interpreter's farewell."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()

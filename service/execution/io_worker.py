@@ -151,6 +151,7 @@ class IOWorker(ServingWorker):
     def _patience(self) -> float:
         """Seconds until something is due."""
         word = 0.0 if self._endings else self._upkeep_due
+        word = min([word, *(reported.due for reported in self._reports.pending)])
         if self._room():
             word = min(word, self._claims_from)
         until_due = max(word, self._speaks_from) - time.monotonic()
@@ -166,16 +167,16 @@ class IOWorker(ServingWorker):
     def _horses(self) -> Sequence[int]:
         return [*self._together.pids(), *self._apart.pids()]
 
-    def _run_horse(self, channel: Channel) -> NoReturn:
+    def _run_horse(self, channel: Channel, pipes: dict[str, int]) -> NoReturn:
         """In the child."""
         self._is_horse = True
-        run_horse(channel, self._catalogue, self.connection, self.name)
+        run_horse(channel, pipes, self._catalogue, self.connection, self.name)
 
-    def _run_loop_horse(self, channel: Channel, beats: Channel) -> NoReturn:
+    def _run_loop_horse(self, channel: Channel, beats: Channel, pipes: dict[str, int]) -> NoReturn:
         """In the child."""
         self._is_horse = True
         most = self._settings.async_concurrency
-        run_loop_horse(channel, beats, self._catalogue, self.connection, self.name, most)
+        run_loop_horse(channel, beats, pipes, self._catalogue, self.connection, self.name, most)
 
     # With Redis
 
@@ -200,37 +201,33 @@ class IOWorker(ServingWorker):
 
         Returns what Redis refused, if anything: it is tried again, and keeps nothing else waiting.
         """
-        endings = sendable(self._endings)
-        calls = [self._settler.call(ended) for ended in endings]
+        moment = time.monotonic()
+        due = [reported for reported in self._reports.pending if reported.due <= moment]
+        calls = self._recorder.calls(sendable(self._endings), due)
+        recording = len(calls)
         if self._room() > 0 and time.monotonic() >= self._claims_from:
             calls += self._claims.calls(self.queues, self._room())
         if not calls:
             return None
         answers = run_together(self.connection, calls)
-        recorded, taken = answers[: len(endings)], answers[len(endings) :]
-        told = zip(endings, recorded, strict=True)
-        self._endings[: len(endings)] = [
-            ended for ended, answer in told if not self._is_recorded(ended, answer)
-        ]
-        if taken:
+        for ended in self._recorder.answered(answers[:recording]):
+            self._forget(ended)
+        if taken := answers[recording:]:
             self._begin(taken)
-        return next((answer for answer in answers if isinstance(answer, RedisError)), None)
+        others = (answer for answer in taken if isinstance(answer, RedisError))
+        return self._recorder.refused or next(others, None)
 
-    def _is_recorded(self, ended: Ended, answer: Any) -> bool:
-        """Whether the end of this job needs no more thought."""
-        if isinstance(answer, RedisError):
-            return False
-        if not self._settler.settled(ended, answer):
-            self._tell_late(ended)
+    def _forget(self, ended: Ended) -> None:
+        """Its end is on record."""
+        self._endings.remove(ended)
         self.orders.forget(ended.job.id)
         self._held.pop(ended.execution.id, None)
         self.executions.pop(ended.execution.id, None)
-        return True
 
     def _begin(self, answers: list[Any]) -> None:
         """Have the jobs run that were taken."""
         for claim in self._claims.answered(self.queues, answers):
-            taken = Taken.of(claim, self.connection, self._catalogue, self.name)
+            taken = Taken.of(claim, self.connection, self._catalogue, self.name, self._reports)
             begin_span(taken.job, claim.fields, self.name)
             self._held[claim.execution_id] = taken
             self.executions[claim.execution_id] = taken.execution

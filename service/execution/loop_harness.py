@@ -5,7 +5,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rq.job import Job
 
@@ -13,6 +13,11 @@ from service.execution.assignment import header_of, read_outcome
 from service.execution.channel import Channel, Message
 from service.execution.forked import Forked
 from service.execution.outcome import Outcome
+from service.execution.reporting.listener import Listener
+from service.execution.reporting.pipes import REPORTS, Pipes
+from service.execution.reporting.reported import Reported
+
+Run = Callable[[Channel, Channel, dict[str, int]], NoReturn]  # what a horse does all its life
 
 MOST_JOBS = 10_000  # that one horse is given, until the next ones get a fresh one
 
@@ -38,20 +43,27 @@ class LoopHarness(Forked):
         self._aloft = 0  # jobs that it has and that have not ended
         self._is_deaf = False  # its channel is closed at its end
         self._beats: Channel | None = None
+        self._listener: Listener
+        self._unsent: dict[str, dict[str, Any]] = {}  # what was to be reported of who has ended
 
     @classmethod
-    def start(cls, run: Callable[[Channel, Channel], NoReturn]) -> "LoopHarness":
-        """Fork one that runs this function on its ends of two channels: jobs, and signs of life."""
+    def start(cls, run: Run) -> "LoopHarness":
+        """Fork one that runs this function on its ends of two channels: jobs, and signs of life.
+
+        And of a pipe for what the jobs report.
+        """
         gc.freeze()  # as in the stable: collecting what they share would have it copied
         ours, theirs = Channel.pair()
+        pipes = Pipes(REPORTS, large=True)
 
         def run_in_child(channel: Channel) -> NoReturn:
             ours.close()
-            run(channel, theirs)
+            run(channel, theirs, pipes.to_write())
 
         horse = cls.fork(run_in_child)
         theirs.close()
         horse._beats = ours
+        horse._listener = Listener(pipes.to_read())
         return horse
 
     @property
@@ -74,16 +86,25 @@ class LoopHarness(Forked):
 
     def watched(self) -> list[int]:
         beats = [self._beats.fileno()] if self._beats is not None else []
-        return [*super().watched(), *beats]
+        return [*super().watched(), *beats, *self._listener.watched()]
 
-    def begin(self, job: Job, execution_id: str) -> None:
-        """Hand it a job. If it is gone, that is found out with the others'."""
+    def begin(self, job: Job, reported: Reported) -> None:
+        """Hand it a job, and keep there what that reports.
+
+        If the horse is gone, that is found out with the others'.
+        """
         if not self._aloft:
             self.excuse()
         self.jobs_given += 1
         self._aloft += 1
+        self._listener.begin(reported, alone=False)
         with contextlib.suppress(OSError):
-            self._channel.post({**header_of(job, execution_id), "do": "run"}, job.data)
+            header = header_of(job, reported.execution_id)
+            self._channel.post({**header, "do": "run"}, job.data)
+
+    def end(self, execution_id: str) -> None:
+        """A job has ended: what it has reported until now is known, and no more will be."""
+        self._listener.end(execution_id, self._unsent.pop(execution_id, None))
 
     def cancel(self, execution_id: str) -> None:
         """Have a job stop, with the chance to clean up."""
@@ -101,8 +122,11 @@ class LoopHarness(Forked):
             for header, _ in self._arrived(self._beats):
                 self.lag = Lag(**header)
                 self.excuse()
+        self._listener.hear()
         for header, body in self._arrived(self._channel):
             self._aloft -= 1
+            if header["unsent"]:
+                self._unsent[header["execution"]] = header["unsent"]
             yield header["execution"], read_outcome(header, body)
 
     def excuse(self) -> None:
@@ -120,6 +144,8 @@ class LoopHarness(Forked):
         with contextlib.suppress(OSError):
             self._channel.post({"do": "leave"})
         super().dismiss()
+        self._listener.hear_all()
+        self._listener.close()
         if self._beats is not None:
             self._beats.close()
             self._beats = None

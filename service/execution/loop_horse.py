@@ -5,14 +5,13 @@ Redis. Its worker stays outside and can always answer for the jobs, whatever the
 """
 
 import asyncio
-import contextlib
 import importlib
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -31,6 +30,8 @@ from service.execution.assignment import (
 from service.execution.channel import Channel
 from service.execution.loop_runs import AsyncRun, Run, ThreadRun
 from service.execution.outcome import Outcome, Usage
+from service.execution.reporting.capture import capture_together, flush_streams
+from service.execution.reporting.voice import Stage, Voice
 from service.execution.watchdog import Watchdog
 from service.tracing.export import flush_spans
 
@@ -40,6 +41,7 @@ logger = logging.getLogger("rq.worker")
 def run_loop_horse(
     channel: Channel,
     beats: Channel,
+    pipes: dict[str, int],
     catalogue: Catalogue,
     connection: Redis,
     worker_name: str,
@@ -55,9 +57,10 @@ def run_loop_horse(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     loop = _new_loop()
     # For `asyncio.to_thread`: by default few threads would have to do for all of the jobs.
-    loop.set_default_executor(ThreadPoolExecutor(concurrency))
+    loop.set_default_executor(_Threads(concurrency))
     asyncio.set_event_loop(loop)
-    LoopHorse(channel, beats, catalogue, connection, worker_name, loop).start()
+    stage = capture_together(pipes)
+    LoopHorse(channel, beats, catalogue, connection, worker_name, loop, stage).start()
     while True:
         try:
             loop.run_forever()
@@ -65,9 +68,16 @@ def run_loop_horse(
         except BaseException as error:  # noqa: BLE001  # the other jobs go on
             # Of a task that a job has started; the job is told, too, if it waits for it.
             logger.error("A task in the event loop raised %r", error)
-    _flush()
+    flush_streams()
     flush_spans()
     os._exit(0)
+
+
+class _Threads(ThreadPoolExecutor):
+    """What runs in them belongs to the job that has sent it there."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        return super().submit(copy_context().run, fn, *args, **kwargs)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -90,8 +100,9 @@ class LoopHorse:
         connection: Redis,
         worker_name: str,
         loop: asyncio.AbstractEventLoop,
+        stage: Stage,
     ) -> None:
-        self._channel, self._catalogue, self._loop = channel, catalogue, loop
+        self._channel, self._catalogue, self._loop, self._stage = channel, catalogue, loop, stage
         self._connection, self._worker_name = connection, worker_name
         self._runs: dict[str, Run] = {}
         # Of each task the execution that has started it, and the file of the job's function
@@ -121,13 +132,14 @@ class LoopHorse:
                     self._loop.stop()
 
     def _begin(self, header: dict[str, Any], data: bytes) -> None:
-        tell, task = partial(self._tell, header["execution"]), None
+        voice, task = self._stage.new_voice(header["execution"]), None
+        tell = partial(self._tell, header["execution"], voice)
         try:
             job = job_of(header, data, self._connection)
             job.worker_name = self._worker_name
             task = task_of(job, self._catalogue)
             kind = AsyncRun if task.policy.isolation == "async" else ThreadRun
-            run = kind(job, task, tell)
+            run = kind(job, task, tell, voice)
             self._runs[header["execution"]] = run
             self._known[run] = header["execution"], task.function.__code__.co_filename
             self._watchdog.busy.set()
@@ -135,14 +147,15 @@ class LoopHorse:
         except Exception as error:  # noqa: BLE001  # this job's, and no other's
             tell(raised(error, task, Usage(0.0, None, peak_rss())))
 
-    def _tell(self, execution_id: str, outcome: Outcome) -> None:
+    def _tell(self, execution_id: str, voice: Voice, outcome: Outcome) -> None:
         if run := self._runs.pop(execution_id, None):
             del self._known[run]
         if not self._runs:
             self._watchdog.busy.clear()
-        _flush()
+        flush_streams()
+        told = {**as_header(outcome), "execution": execution_id, "unsent": voice.end()}
         try:
-            self._channel.post({**as_header(outcome), "execution": execution_id}, outcome.body)
+            self._channel.post(told, outcome.body)
         except OSError:  # the worker is gone, and with it whoever would listen
             self._loop.stop()
             return
@@ -167,10 +180,3 @@ class LoopHorse:
             if run in self._known:
                 self._owners[task] = self._known[run]
         return task
-
-
-def _flush() -> None:
-    """What the jobs printed: a horse ends without the interpreter's farewell."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()

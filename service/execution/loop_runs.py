@@ -28,6 +28,7 @@ from service.execution.assignment import (
 )
 from service.execution.job_context import enter
 from service.execution.outcome import Kind, Outcome, Usage
+from service.execution.reporting.voice import Voice, own_voice
 
 Tell = Callable[[Outcome], None]
 
@@ -35,8 +36,8 @@ Tell = Callable[[Outcome], None]
 class Run(ABC):
     """A job that has begun, or is about to. `tell` is called once, in the loop, when it ended."""
 
-    def __init__(self, job: KnownJob, task: Task[..., Any], tell: Tell) -> None:
-        self._job, self._task, self._tell = job, task, tell
+    def __init__(self, job: KnownJob, task: Task[..., Any], tell: Tell, voice: Voice) -> None:
+        self._job, self._task, self._tell, self._voice = job, task, tell, voice
         self._began = time.monotonic()
         self._alarm: asyncio.TimerHandle | None = None
         self._interruption: BaseException | None = None
@@ -54,6 +55,13 @@ class Run(ABC):
 
     @abstractmethod
     def _start(self, loop: asyncio.AbstractEventLoop) -> None: ...
+
+    def _context(self) -> contextvars.Context:
+        """In which it runs: there it finds itself, and is heard as itself."""
+        context = contextvars.copy_context()
+        context.run(enter, self._job)
+        context.run(own_voice.set, self._voice)
+        return context
 
     def _finish(self, outcome: Outcome) -> None:
         if self._alarm is not None:
@@ -78,8 +86,8 @@ _running: contextvars.ContextVar["AsyncRun | None"] = contextvars.ContextVar("ru
 class AsyncRun(Run):
     """A job that is a coroutine, and the tasks that it starts."""
 
-    def __init__(self, job: KnownJob, task: Task[..., Any], tell: Tell) -> None:
-        super().__init__(job, task, tell)
+    def __init__(self, job: KnownJob, task: Task[..., Any], tell: Tell, voice: Voice) -> None:
+        super().__init__(job, task, tell, voice)
         self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
 
     @staticmethod
@@ -96,9 +104,8 @@ class AsyncRun(Run):
         self._main.cancel()
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        context = contextvars.copy_context()
+        context = self._context()
         context.run(_running.set, self)
-        context.run(enter, self._job)
         self._main = loop.create_task(self._live(), context=context)
         self._main.add_done_callback(self._ended)
 
@@ -147,8 +154,8 @@ class AsyncRun(Run):
 class ThreadRun(Run):
     """A job in a thread of its own. A thread can't be killed: only its horse can."""
 
-    def __init__(self, job: KnownJob, task: Task[..., Any], tell: Tell) -> None:
-        super().__init__(job, task, tell)
+    def __init__(self, job: KnownJob, task: Task[..., Any], tell: Tell, voice: Voice) -> None:
+        super().__init__(job, task, tell, voice)
         self._lock = threading.Lock()
         self._is_over = False
 
@@ -164,9 +171,8 @@ class ThreadRun(Run):
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        context = contextvars.copy_context()
-        context.run(enter, self._job)
-        self._thread = threading.Thread(target=context.run, args=(self._live,), daemon=True)
+        run = self._context().run
+        self._thread = threading.Thread(target=run, args=(self._live,), daemon=True)
         self._thread.start()
 
     def _live(self) -> None:

@@ -16,6 +16,12 @@ class ScriptCall:
     script: Any
     keys: list[str]
     args: list[Any]
+    whole: bool = False  #: sent with its text, so that the server need not know it
+
+    def command(self) -> tuple[Any, ...]:
+        """As Redis is sent it."""
+        name, script = ("EVAL", "script") if self.whole else ("EVALSHA", "sha")
+        return (name, getattr(self.script, script), len(self.keys), *self.keys, *self.args)
 
     def run(self) -> Any:
         """By itself; what it answers."""
@@ -31,8 +37,8 @@ def run_together(client: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
     connection = pool.get_connection()
     try:
         # By hand: redis-py's pipeline takes longer than Redis does.
-        commands = [("EVALSHA", c.script.sha, len(c.keys), *c.keys, *c.args) for c in calls]
-        connection.send_packed_command(connection.pack_commands(commands))
+        commands = connection.pack_commands([call.command() for call in calls])
+        connection.send_packed_command(commands)
         answers = [_answer(connection) for _ in calls]
     except BaseException:
         connection.disconnect()  # an answer may still be under way

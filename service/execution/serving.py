@@ -16,7 +16,9 @@ from service.execution.decision import Ended
 from service.execution.doorbell import Doorbell
 from service.execution.housekeeping import Housekeeper
 from service.execution.limits import resident_bytes
+from service.execution.recording import Recorder
 from service.execution.registered import LEASE, RegisteredWorker
+from service.execution.reporting.writer import ReportWriter
 from service.execution.settlement import Settler
 from service.settings import Settings
 from service.webhooks.delivery import deliver_webhook
@@ -47,7 +49,9 @@ class ServingWorker(RegisteredWorker):
         self._catalogue = Catalogue(listed, unlisted=[deliver_webhook])
         self._most_memory = parse_memory(self._settings.worker_max_memory)
         self._upkeep_due = 0.0
-        self._settler = Settler(self.connection, self.name, socket.gethostname())
+        self._reports = ReportWriter(self.connection)
+        settler = Settler(self.connection, self.name, socket.gethostname())
+        self._recorder = Recorder(settler, self._reports)
         self._house = Housekeeper(self.connection, self.queues, LEASE)
         self._bell = Doorbell(self.connection, [queue.key for queue in self.queues])
 
@@ -87,12 +91,6 @@ class ServingWorker(RegisteredWorker):
             outcome.reason,
             outcome.usage.wall_seconds,
             extra={**about(ended.job), "outcome": outcome.kind.value},
-        )
-
-    def _tell_late(self, ended: Ended) -> None:
-        late = ended.job.id
-        self.log.warning(
-            "Worker %s: %s had been given to another", self.name, late, extra=about(ended.job)
         )
 
     def _show(self, state: WorkerStatus) -> None:

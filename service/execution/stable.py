@@ -7,36 +7,36 @@ fork has the worker copy every page that it writes to next: about 1 ms, whether 
 
 import gc
 import time
-from collections.abc import Callable
-from typing import NoReturn
 
 from rq.job import Job
 
 from service.execution.assignment import header_of
-from service.execution.channel import Channel
-from service.execution.harness import Harness
+from service.execution.harness import Harness, Run
+from service.execution.reporting.reported import Reported
 
 SPARES = 4  # horses forked at a time
 SHARED_JOBS = 200  # jobs that a shared horse runs before it is replaced
 SHARED_SECONDS = 60.0  # and how long it is kept at most
+MOST_LEAVING = 32  # horses that are listened to after their job, for what it has left running
 
 
 class Stable:
     """Hands out horses. `run` is what a horse does all its life."""
 
-    def __init__(self, run: Callable[[Channel], NoReturn]) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._spares: list[Harness] = []
         self._shared: Harness | None = None
         self._shared_since = 0.0
         self._leaving: list[Harness] = []
 
-    def give(self, job: Job, execution_id: str, *, shared: bool) -> Harness:
-        """A horse that has been handed this job."""
+    def give(self, job: Job, reported: Reported, *, shared: bool) -> Harness:
+        """A horse that has been handed this job; what is reported of it is kept there."""
+        header = {**header_of(job, reported.execution_id), "shared": shared}
         while True:
             horse = self._take(shared)
             try:
-                horse.assign({**header_of(job, execution_id), "shared": shared}, job.data)
+                horse.assign(header, job.data, reported)
                 return horse
             except OSError:  # it died while it waited
                 self._dismiss(horse)
@@ -45,6 +45,13 @@ class Stable:
         """Fork the next horses, if none waits."""
         if not self._spares:
             self._spares = self._fork(SPARES)
+        self.see_off()
+
+    def see_off(self) -> None:
+        """Hear what those say that leave, until they and what they have left running are gone."""
+        self._leaving = [horse for horse in self._leaving if not horse.is_over()]
+        for horse in self._leaving[:-MOST_LEAVING]:
+            horse.listener.close()
 
     def take_back(self, horse: Harness, *, shared: bool) -> None:
         """Its job has ended. A shared one stays for the next, if it is well and not too old."""
@@ -52,6 +59,7 @@ class Stable:
             time.monotonic() - self._shared_since < SHARED_SECONDS
             and horse.jobs_given < SHARED_JOBS
             and not horse.was_interrupted
+            and horse.stays
         )
         if shared and is_fresh and not horse.is_gone():
             self._shared = horse
@@ -77,9 +85,9 @@ class Stable:
         # What exists now is never collected: a collection in the child would touch, and so copy,
         # every page that it shares with the worker.
         gc.freeze()
-        return [Harness.fork(self._run) for _ in range(count)]
+        return [Harness.start(self._run) for _ in range(count)]
 
     def _dismiss(self, horse: Harness) -> None:
         horse.dismiss()
         self._leaving.append(horse)
-        self._leaving = [leaving for leaving in self._leaving if not leaving.is_gone()]
+        self.see_off()

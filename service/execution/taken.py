@@ -13,6 +13,8 @@ from jobs.policy import DEFAULT_MAX_CRASHES
 from service.execution.claim import Claim, ClaimedJob, function_path
 from service.execution.decision import Ended
 from service.execution.outcome import Outcome
+from service.execution.reporting.reported import Reported
+from service.execution.reporting.writer import ReportWriter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,9 +26,17 @@ class Taken:
     execution: Execution
     task: Task[..., Any] | None  #: None where the job names no task of the catalogue
     may_be_poison: bool  #: a process has died with it, and at its next such death it is failed
+    reported: Reported
 
     @classmethod
-    def of(cls, claim: Claim, connection: Redis, catalogue: Catalogue, worker_name: str) -> "Taken":
+    def of(
+        cls,
+        claim: Claim,
+        connection: Redis,
+        catalogue: Catalogue,
+        worker_name: str,
+        reports: ReportWriter,
+    ) -> "Taken":
         """What this claim has taken for this worker."""
         job = claim.job(connection)
         execution = Execution(claim.execution_id, job.id, connection, worker_name)
@@ -34,11 +44,12 @@ class Taken:
         crashes = _number(claim, b"crashes", 0)
         most = _number(claim, b"max_crashes", DEFAULT_MAX_CRASHES)
         poison = crashes > 0 and crashes + 1 >= most
-        return cls(claim.queue, job, execution, catalogue.at(function_path(job)), poison)
+        reported = reports.open(claim.queue, job.id, execution.id)
+        return cls(claim.queue, job, execution, catalogue.at(function_path(job)), poison, reported)
 
     def ended(self, outcome: Outcome) -> Ended:
         """What is to be recorded of it."""
-        return Ended(self.queue, self.job, self.execution, outcome)
+        return Ended(self.queue, self.job, self.execution, outcome, self.reported)
 
 
 def _number(claim: Claim, field: bytes, default: int) -> int:

@@ -9,15 +9,13 @@ them. They never run twice at once, since what remained of them is gone by then.
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
-from service.execution.channel import Channel
 from service.execution.decision import Ended
 from service.execution.distrust import Distrust
 from service.execution.forked import POLL_INTERVAL
-from service.execution.loop_harness import LoopHarness
+from service.execution.loop_harness import LoopHarness, Run
 from service.execution.orders import Orders
 from service.execution.outcome import Kind, Outcome, Usage
 from service.execution.taken import Taken
@@ -45,13 +43,18 @@ class Flight:
         """What is known of it from outside."""
         return Usage(time.monotonic() - self.began, None, 0)
 
+    def ended(self, outcome: Outcome) -> Ended:
+        """What is to be recorded of it."""
+        self.horse.end(self.taken.execution.id)
+        return self.taken.ended(outcome)
+
 
 class Together:
     """The loop horses of one worker: the one that gets the next jobs, and those that leave."""
 
     def __init__(
         self,
-        run: Callable[[Channel, Channel], NoReturn],
+        run: Run,
         orders: Orders,
         timeout_grace: float,
         block_limit: float,
@@ -81,7 +84,7 @@ class Together:
             self._horses.append(LoopHarness.start(self._run))
         horse, latest = self._horses[-1], latest_age(taken.job, self._timeout_grace)
         self._flights[taken.execution.id] = Flight(taken, horse, time.monotonic(), latest)
-        horse.begin(taken.job, taken.execution.id)
+        horse.begin(taken.job, taken.reported)
 
     def pids(self) -> list[int]:
         """The horses' processes."""
@@ -123,7 +126,7 @@ class Together:
     def _heard(self, horse: LoopHarness) -> Iterator[Ended]:
         for execution_id, outcome in horse.heard():
             if flight := self._flights.pop(execution_id, None):
-                yield flight.taken.ended(self._as_ordered(flight.taken, outcome))
+                yield flight.ended(self._as_ordered(flight.taken, outcome))
 
     def _as_ordered(self, taken: Taken, outcome: Outcome) -> Outcome:
         """A job that was told to stop is canceled, whatever it raised or died of; unless it won."""
@@ -137,7 +140,7 @@ class Together:
         yield from self._heard(horse)
         for flight in reversed(self._leave(horse)):  # as they are put back in front
             outcome = Outcome(Kind.DIED, flight.usage(), reason)
-            yield flight.taken.ended(self._as_ordered(flight.taken, outcome))
+            yield flight.ended(self._as_ordered(flight.taken, outcome))
 
     def _look(self, *, was_away: bool) -> Iterator[Ended]:
         for horse in list(self._horses):
@@ -201,7 +204,7 @@ class Together:
             logger.warning("A loop horse was killed, and %d jobs moved: %s", moved, others.reason)
         for flight in reversed(flights):  # who was first comes to the front of the queue last
             outcome = due.get(flight) or replace(others, usage=flight.usage())
-            yield flight.taken.ended(self._as_ordered(flight.taken, outcome))
+            yield flight.ended(self._as_ordered(flight.taken, outcome))
 
     def _fate_of_others(self, horse: LoopHarness, due: dict[Flight, Outcome]) -> Outcome:
         usage, blocker = Usage(0.0, None, 0), None

@@ -31,14 +31,18 @@ class Watch:
         self._deadline = latest_age(job, timeout_grace)
         self._cancel_by: float | None = None
 
-    def until_ended(self, beat: Callable[[], None], heartbeat: float) -> Outcome:
+    def until_ended(
+        self, beat: Callable[[], None], heartbeat: float, write: Callable[[], None]
+    ) -> Outcome:
         """How it ended, be it by itself, by its timeout, by a cancel or with its worker.
 
-        `beat` is called every `heartbeat` seconds, to show that the job lives.
+        `beat` is called every `heartbeat` seconds, to show that the job lives, and `write` when
+        what it has reported is to be written down.
         """
         next_beat = time.monotonic() + heartbeat
         while True:
-            until_next = min(self.next_look(), next_beat) - time.monotonic()
+            due = min(self.next_look(), next_beat, self.horse.reported.due)
+            until_next = due - time.monotonic()
             self.horse.wait(max(0.0, until_next), self._orders.wake)
             self._orders.heard()
             if outcome := self.look():
@@ -46,9 +50,16 @@ class Watch:
             if time.monotonic() >= next_beat:
                 beat()
                 next_beat = time.monotonic() + heartbeat
+            if time.monotonic() >= self.horse.reported.due:
+                write()
 
     def look(self) -> Outcome | None:
-        """How it ended, if it has, or has to now."""
+        """How it ended, if it has, or has to now. All that it has reported is known then."""
+        if outcome := self._outcome():
+            self.horse.listener.end(self.horse.reported.execution_id)
+        return outcome
+
+    def _outcome(self) -> Outcome | None:
         if outcome := self.horse.outcome():
             return self._as_ordered(outcome)
         moment = time.monotonic()

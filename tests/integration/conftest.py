@@ -27,6 +27,7 @@ from tests.integration.outbox_program import Program, running
 ALL_TASKS = (
     *TASKS,
     *("tests.sample_worker_tasks", "tests.sample_waiting_tasks", "tests.sample_io_tasks"),
+    "tests.sample_reporting_tasks",
 )
 RQ = str(Path(sys.executable).with_name("rq"))
 OPTIONS = (

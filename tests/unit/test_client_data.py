@@ -31,6 +31,7 @@ from service.client import (
     Job,
     JobFailed,
     PaddockHTTPError,
+    Progress,
     RedisAway,
     SubmitOptions,
 )
@@ -133,12 +134,13 @@ def test_times_are_aware_and_unknown_fields_are_passed_over() -> None:
         "enqueued_at": "2030-01-01T00:00:00.250000Z",
         "depends_on": ["2", "3"],
         "error": error,
-        "progress": {"fraction": 0.5},
+        "progress": {"fraction": 0.5, "newer": True},
     }
     job = read(Job, told)
     assert job.enqueued_at == datetime(2030, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC)
     assert job.depends_on == ("2", "3") and job.started_at is None
     assert job.error == Failure(type="ValueError", message="no", traceback="…")
+    assert job.progress == Progress(fraction=0.5)
     page = read(JobPage, {"jobs": [told], "next": None})
     assert page.jobs == (job,)
 
@@ -161,6 +163,9 @@ def test_what_is_no_job_is_told_of(document: Any) -> None:
         ("Eta", schemas.EtaView),
         ("Why", WhyView),
         ("Execution", schemas.ExecutionView),
+        ("Progress", schemas.ProgressView),
+        ("Log", schemas.LogView),
+        ("LogLine", schemas.LogLineView),
         ("Task", schemas.TaskView),
         ("TaskRetry", schemas.RetryView),
         ("Queue", schemas.QueueView),

@@ -1,0 +1,57 @@
+"""What a job has printed and logged, out of its journal."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import redis
+from rq.job import Job
+
+from service.errors import JobNotFound
+from service.journal import JOURNAL_SUFFIX, MOST_LINES
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line."""
+
+    at: datetime  #: when it was written
+    stream: str  #: "stdout", "stderr" or "log"
+    level: str | None  #: of what was logged
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The end of a job's log, all of its executions together."""
+
+    lines: list[LogLine]
+    dropped: int  #: lines before those
+
+    def __str__(self) -> str:
+        return "".join(f"{line.text}\n" for line in self.lines)
+
+
+def read_log(client: "redis.Redis", job_id: str) -> Log:
+    """Raises `JobNotFound`."""
+    key = Job.key_for(job_id)
+    with client.pipeline() as pipe:
+        pipe.exists(key)
+        pipe.hget(key, "log_lines")
+        pipe.lrange(f"{key}{JOURNAL_SUFFIX}", 0, -1)
+        exists, reported, entries = pipe.execute()
+    if not exists:
+        raise JobNotFound(job_id)
+    kept = [line for entry in entries for line in _lines(entry)][-MOST_LINES:]
+    return Log(kept, dropped=max(0, int(reported or 0) - len(kept)))
+
+
+def _lines(entry: bytes) -> Iterator[LogLine]:
+    count, _, text = entry.partition(b" ")
+    if count == b"0":
+        return
+    with contextlib.suppress(ValueError, TypeError, KeyError):  # anybody may have written anything
+        for at, stream, level, line in json.loads(text)["lines"]:
+            yield LogLine(datetime.fromtimestamp(at, UTC), stream, level, line)
