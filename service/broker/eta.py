@@ -75,13 +75,15 @@ class Forecaster:
 
 
 def expected(job: JobRecord, line: Line) -> Eta | None:
-    """Of a job that waits for a worker, or for its time."""
+    """Of a job that waits for a worker, or for its time; None where there is nothing to tell."""
     if job.status is Status.QUEUED and line.place is None:
         return None  # it has left its queue meanwhile
     wait = seconds_before(job.queue, line)
     start = None if wait is None else line.now + timedelta(seconds=wait)
     if job.scheduled_for is not None and start is not None:
         start = max(start, job.scheduled_for)
+    if line.place is None and start is None:
+        return None
     takes = line.means.get((job.task, job.queue))
     end = start + timedelta(seconds=takes) if start and takes is not None else None
     return Eta(None if line.place is None else line.place + 1, start, end)

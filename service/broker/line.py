@@ -231,11 +231,16 @@ def _read(answer: bytes) -> Line:
         },
         workers=[_worker(each, now) for each in _listed(told["workers"])],
         means={
-            (task, queue): mean
-            for (task, _, queue), text in ((k.partition(" "), v) for k, v in told["means"].items())
+            _pair(pair): mean
+            for pair, text in dict(told["means"]).items()
             if (mean := read_mean(text or "")) is not None
         },
     )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    task, _, queue = text.partition(" ")
+    return task, queue
 
 
 def _listed(value: Any) -> list[Any]:

@@ -23,8 +23,10 @@ from service.adapters.executor import JobExecutor
 from service.adapters.jobs import BlockingJobs, Jobs
 from service.api.app import create_app
 from service.broker.connection import connect, connect_async, redis_url
+from service.broker.eta import Eta, Forecaster
 from service.broker.history import History
 from service.broker.intake import Options
+from service.broker.why import Explainer
 from service.errors import JobNotFound
 from service.settings import Settings
 from service.testing.local_worker import StillJobs
@@ -92,6 +94,16 @@ def test_jobs_of_one_moment_are_shown_in_the_order_in_which_they_came(
     monkeypatch.setattr("rq.job.now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
     submitted = [jobs.submit(echo, number).id for number in range(20)]
     assert [job.id for job in paddock.jobs] == submitted
+
+
+def test_a_jobs_place_is_told_here_too(paddock: Paddock) -> None:
+    first, second = jobs.submit(echo, 1), jobs.submit(echo, 2)
+    with connect(redis_url(paddock.settings)) as connection:
+        forecaster, explainer = Forecaster(connection), Explainer(connection)
+        assert forecaster.eta(paddock.job(second.id)) == Eta(2, None, None)
+        told = explainer.why(paddock.job(second.id)).reasons
+    assert [reason.kind for reason in told] == ["no_worker", "position"]
+    assert told[1].data["before"] == [first.id]
 
 
 def test_what_becomes_of_jobs_is_counted_here_too(paddock: Paddock) -> None:
