@@ -46,6 +46,11 @@ class JobView(View):
         description="What keeps it `waiting`: those jobs, or a place under a limit."
     )
     batch: str | None = Field(None, description="The batch that it came with.")
+    canceled_by: str | None = Field(
+        None,
+        description="Who canceled it, for people: of a key the first digits of its SHA-256.",
+        examples=["the API (key 5f70bf18)", "the command line (ada@web1)", "expiry"],
+    )
 
 
 class ExecutionView(BaseModel):
@@ -68,6 +73,22 @@ class JobPage(BaseModel):
 
     jobs: list[JobView]
     next: str | None = Field(description="The `cursor` of the next page; null on the last.")
+
+
+class JobsCanceled(View):
+    """What became of the jobs that fitted, and had not ended."""
+
+    canceled: int = Field(description="At once.")
+    stopping: int = Field(description="They run; their workers were told to stop them.")
+
+
+class JobsRetried(View):
+    """What became of the failed jobs that fitted."""
+
+    retried: int = Field(description="Queued again, or waiting again for others.")
+    skipped: int = Field(
+        description="Left failed: what they depend on has failed, or another like them lives."
+    )
 
 
 class RetryView(BaseModel):
@@ -105,6 +126,7 @@ class QueueView(View):
     canceled: int
     oldest_age: float | None = Field(description="Seconds its first job has been waiting.")
     workers: int = Field(description="Workers that listen on it.")
+    paused: bool = Field(description="They take no jobs from it until it is resumed.")
 
 
 class WorkerView(View):

@@ -21,6 +21,9 @@ from rq.utils import as_text, now, utcparse
 from rq.worker import Worker
 from rq.worker_registration import REDIS_WORKER_KEYS
 
+from service.errors import QueueNotFound
+from service.pausing import PAUSED
+
 # Counted by the registry's size alone: RQ's own `count` cleans up first, which fails jobs.
 _COUNTED = {
     "running": StartedJobRegistry,
@@ -46,6 +49,7 @@ class QueueOverview:
     canceled: int
     oldest_age: float | None  #: seconds since the job at its front was enqueued
     workers: int  #: living workers that listen on it
+    paused: bool  #: they take no jobs from it until it is resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +79,10 @@ class Overview:
         self._client = client
 
     def queues(self, also: Iterable[str] = ()) -> list[QueueOverview]:
-        """Every queue that has ever had a job, and those named, by name."""
+        """Every queue that has ever had a job, those that are paused and those named, by name."""
         known = {queue.name for queue in Queue.all(connection=self._client)}
-        names = sorted(known.union(also))
+        paused = {as_text(name) for name in self._client.smembers(PAUSED)}
+        names = sorted(known.union(paused, also))
         listening = [queue for worker in self.workers() for queue in worker.queues]
         with self._client.pipeline(transaction=False) as pipe:
             for name in names:
@@ -97,9 +102,24 @@ class Overview:
                 **dict(zip(_COUNTED, row[2:], strict=True)),
                 oldest_age=age,
                 workers=listening.count(name),
+                paused=name in paused,
             )
             for name, row, age in zip(names, rows, ages, strict=True)
         ]
+
+    def queue(self, name: str, also: Iterable[str] = ()) -> QueueOverview:
+        """The one of this name. Raises `QueueNotFound`."""
+        queues = {queue.name: queue for queue in self.queues(also)}
+        if name not in queues:
+            raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(queues)}.")
+        return queues[name]
+
+    def held_up(self) -> list[tuple[str, int]]:
+        """The paused queues that jobs wait on, and how many, by name."""
+        names = sorted(as_text(name) for name in self._client.smembers(PAUSED))
+        keys = [Queue(name, connection=self._client).key for name in names]
+        counts = [(name, self._client.llen(key)) for name, key in zip(names, keys, strict=True)]
+        return [(name, count) for name, count in counts if count]
 
     def workers(self) -> list[WorkerOverview]:
         """Every worker that has given a sign of life lately, by host and process."""

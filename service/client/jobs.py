@@ -41,6 +41,7 @@ class Job:
     depends_on: tuple[str, ...] = ()  #: ids of the jobs that it is run after
     waiting_for: Literal["dependencies", "concurrency"] | None = None
     batch: str | None = None  #: the id of the batch that it came with
+    canceled_by: str | None = None  #: who canceled it, in words for people
 
     @property
     def has_ended(self) -> bool:
@@ -88,6 +89,22 @@ class JobPage:
 
     jobs: tuple[Job, ...]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsRetried:
+    """What became of the failed jobs that were to be run again."""
+
+    retried: int
+    skipped: int  #: what they depend on has failed, or another like them lives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsCanceled:
+    """What became of the jobs that were to be canceled."""
+
+    canceled: int  #: at once
+    stopping: int  #: they run; their workers were told to stop them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,7 @@ class Queue:
     canceled: int
     oldest_age: float | None = None  #: seconds its first job has been waiting
     workers: int  #: that listen on it
+    paused: bool = False  #: they take no jobs from it until it is resumed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
