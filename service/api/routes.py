@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from jobs.catalogue import Catalogue
-from service.api import batches, health, jobs, queues, schedules, workers
+from service.api import batches, bulk, health, jobs, queues, schedules, workers
 from service.api.batches import add_batch_routes
 from service.api.components import ComponentsRoute
 from service.api.task_schemas import TaskSchemas
@@ -19,6 +19,6 @@ def add_routes(router: APIRouter, catalogue: Catalogue, schemas: TaskSchemas) ->
     add_submit_routes(router, catalogue, schemas)
     add_batch_routes(router, catalogue, schemas)
     router.include_router(task_routes(catalogue))
-    for module in (jobs, batches, queues, workers, schedules):
+    for module in (jobs, bulk, batches, queues, workers, schedules):
         router.include_router(module.router)
     router.routes += [*health.router.routes, ComponentsRoute(schemas.components)]

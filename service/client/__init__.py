@@ -36,7 +36,16 @@ from service.client.errors import (
     WaitTimeout,
     WebhooksOff,
 )
-from service.client.jobs import Event, Execution, Failure, Job, JobCanceled, JobFailed
+from service.client.jobs import (
+    Event,
+    Execution,
+    Failure,
+    Job,
+    JobCanceled,
+    JobFailed,
+    JobsCanceled,
+    JobsRetried,
+)
 from service.client.options import BatchOptions, SubmitOptions
 from service.client.overview import Queue, Task, TaskRetry, Worker
 from service.client.retries import Retries
@@ -65,6 +74,8 @@ __all__ = [
     "JobFailed",
     "JobGone",
     "JobNotFound",
+    "JobsCanceled",
+    "JobsRetried",
     "KeyMissing",
     "NotFound",
     "OptionsInvalid",
