@@ -190,6 +190,7 @@ def test_an_accepted_job_is_told_in_full(api: TestClient, connection: redis.Redi
         "depends_on": [],
         "waiting_for": None,
         "batch": None,
+        "canceled_by": None,
     }
     shown = api.get(f"/jobs/{job['id']}").json()
     shown.pop("enqueued_at")
@@ -716,6 +717,7 @@ def test_queues_are_counted_by_status(api: TestClient, connection: redis.Redis) 
         "failed": 1,
         "canceled": 1,
         "workers": 0,
+        "paused": False,
     }
 
 

@@ -69,7 +69,7 @@ def test_an_idle_worker_waits_beside_a_paused_queue_and_goes_on_at_once(
         for _ in range(10):  # and what comes meanwhile disturbs nobody
             jobs.submit("echo", queue=kind.queue)
         time.sleep(0.5)
-        assert _looks(connection) - looks < 10  # a worker that spins looks a thousand times
+        assert _looks(connection) - looks < 100  # a worker that spins looks a thousand times
         assert jobs.status(job_id) == Status.QUEUED
         resumed = time.monotonic()
         queues.resume(kind.queue)
