@@ -3,15 +3,18 @@
 from service.admission import UNIQUE
 from service.waiting import WAITING
 
-# file_canceled(id, registry, kept, why): for a job that has been taken off its queue. `registry` is
-# the one of canceled jobs; `kept`: seconds that those are kept; `why`: 'Type: message' where nobody
-# asked for it, else nil.
+# file_canceled(id, registry, kept, by, why): for a job that has been taken off its queue.
+# `registry`: of canceled jobs; `kept`: seconds that those are kept; `by`: who does it, nil where
+# somebody was noted before; `why`: 'Type: message' where nobody asked for it, else nil.
 CANCELLATION = (
     WAITING
     + UNIQUE
     + """
-local function file_canceled(id, registry, kept, why)
+local function file_canceled(id, registry, kept, by, why)
     local job = key_of(id)
+    if by then
+        redis.call('HSETNX', job, 'canceled_by', by)
+    end
     redis.call('HSET', job, 'status', 'canceled', 'ended_at', stamp, 'exc_info', why or '')
     moved(job, id)
     count_end(job, 'canceled')

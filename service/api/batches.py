@@ -20,7 +20,7 @@ from service.api.batch_schemas import (
     BatchView,
 )
 from service.api.components import operation_id
-from service.api.dependencies import BatchId, BrokerDep, SettingsDep
+from service.api.dependencies import BatchId, BrokerDep, SettingsDep, caller_of
 from service.api.idempotency import DESCRIBED_KEY, batch_once
 from service.api.options import RunOptions, expiry_of, moment_of
 from service.api.parameters import JSON
@@ -188,9 +188,10 @@ def _lines(rows: list[BatchRow]) -> bytes:
     response_model=BatchCanceled,
     responses=_GONE,
 )
-def cancel_batch(batch_id: BatchId, broker: BrokerDep) -> Response:
+def cancel_batch(batch_id: BatchId, broker: BrokerDep, request: Request) -> Response:
     """Cancel every job of it that has not ended; those that run are interrupted."""
-    return json_response(BatchCanceled.model_validate(broker.batch_actions.cancel(batch_id)))
+    done = broker.batch_actions.cancel(batch_id, by=caller_of(request))
+    return json_response(BatchCanceled.model_validate(done))
 
 
 @router.post(

@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Request
 
 from service.api.visit import visit_of
 from service.broker.broker import Broker
+from service.broker.canceler import the_api
 from service.broker.records import JOB_ID
 from service.errors import BatchNotFound, JobNotFound
 from service.settings import Settings
@@ -22,6 +23,11 @@ def broker_of(request: Request) -> Broker:
 def settings_of(request: Request) -> Settings:
     """Those of the service whose route this is."""
     return visit_of(request.scope).settings
+
+
+def caller_of(request: Request) -> str:
+    """Who sent it, in words."""
+    return the_api(visit_of(request.scope).caller)
 
 
 # FastAPI runs a plain function in a thread, which takes longer than these do.

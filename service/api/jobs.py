@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from service.api.answers import job_response, json_response, problems
-from service.api.dependencies import BrokerDep, JobId
+from service.api.dependencies import BrokerDep, JobId, caller_of
 from service.api.options import ListOptions, WaitOption
 from service.api.schemas import ExecutionView, JobPage, JobView
 from service.api.visit import address
@@ -66,9 +66,9 @@ async def get_result(
     responses=_UNFIT
     | {202: {"model": JobView, "description": "It runs; its worker was told to stop it."}},
 )
-def cancel_job(job_id: JobId, broker: BrokerDep) -> Response:
+def cancel_job(job_id: JobId, broker: BrokerDep, request: Request) -> Response:
     """Take it off its queue or schedule; interrupt one that runs, and kill it a second later."""
-    at_once = broker.actions.cancel(job_id)
+    at_once = broker.actions.cancel(job_id, by=caller_of(request))
     return job_response(broker.job(job_id), HTTPStatus.OK if at_once else HTTPStatus.ACCEPTED)
 
 

@@ -113,15 +113,32 @@ class WaitOption(BaseModel):
     wait: Wait = None
 
 
-class ListOptions(BaseModel):
-    """Which jobs to list."""
+class FilterOptions(BaseModel):
+    """Which jobs are meant."""
 
     model_config = ConfigDict(extra="forbid")
 
-    status: Status | None = None
     task: str | None = None
     queue: str | None = None
     since: Moment | None = Field(None, description="Enqueued at this time or later.")
+
+
+class CancelOptions(FilterOptions):
+    """Which jobs to cancel; at least one of these has to be given."""
+
+    status: Literal[Status.QUEUED, Status.SCHEDULED, Status.WAITING, Status.RUNNING] | None = None
+
+
+class RetryOptions(FilterOptions):
+    """Which jobs to run again."""
+
+    status: Literal[Status.FAILED] = Field(description="No others can be retried.")
+
+
+class ListOptions(FilterOptions):
+    """Which jobs to list."""
+
+    status: Status | None = None
     cursor: str | None = Field(None, description="The `next` of the page before.")
     limit: int = Field(50, ge=1, le=500)
 

@@ -69,6 +69,11 @@ class JobView(View):
     progress: ProgressView | None = Field(
         None, description="What its latest execution has told of itself; null if nothing."
     )
+    canceled_by: str | None = Field(
+        None,
+        description="Who canceled it, for people: of a key the first digits of its SHA-256.",
+        examples=["the API (key 5f70bf18)", "the command line (ada@web1)", "expiry"],
+    )
 
 
 class ExecutionView(BaseModel):
@@ -107,6 +112,22 @@ class JobPage(BaseModel):
 
     jobs: list[JobView]
     next: str | None = Field(description="The `cursor` of the next page; null on the last.")
+
+
+class JobsCanceled(View):
+    """What became of the jobs that fitted, and had not ended."""
+
+    canceled: int = Field(description="At once.")
+    stopping: int = Field(description="They run; their workers were told to stop them.")
+
+
+class JobsRetried(View):
+    """What became of the failed jobs that fitted."""
+
+    retried: int = Field(description="Queued again, or waiting again for others.")
+    skipped: int = Field(
+        description="Left failed: what they depend on has failed, or another like them lives."
+    )
 
 
 class RetryView(BaseModel):
@@ -148,6 +169,7 @@ class QueueView(View):
         description="Seconds that a job which came now would wait; null where nobody can tell."
     )
     throughput: float = Field(description="Jobs that ended lately, a minute.")
+    paused: bool = Field(description="They take no jobs from it until it is resumed.")
 
 
 class WorkerView(View):

@@ -20,96 +20,19 @@ from rq.registry import (
 from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
-from service.admission import UNIQUE, UNIQUE_TTL
+from service.broker.action_scripts import CANCEL, RETRY
+from service.broker.canceler import this_program
 from service.broker.status import Status, status_of
-from service.cancellation import CANCELLATION
 from service.errors import JobNotFound, StatusConflict
 from service.journal import JOURNAL_SUFFIX
 from service.waiting import WAITING
 
-# Each action decides and acts in one script, since workers move jobs at the same moment. Each
-# answers with the status that it found. They are functions, so that batches act in the same way.
-
-# `keys`: queue, scheduled, canceled, deferred and ready registry; `kept`: seconds that canceled
-# jobs are kept. `withdraw` leaves one that runs alone.
-CANCEL = (
-    CANCELLATION
-    + """
-local WAITS = {deferred = 1, rate_limited = 1, ready_to_enqueue = 1, created = 1}
-
-local function withdraw(id, keys, kept)
-    local job = key_of(id)
-    local status = redis.call('HGET', job, 'status')
-    -- From the queue's end, where those stand that have just been given a place.
-    if (status == 'queued' and redis.call('LREM', keys[1], -1, id) > 0)
-            or (status == 'scheduled' and redis.call('ZREM', keys[2], id) > 0)
-            or (status and WAITS[status]) then
-        redis.call('ZREM', keys[4], id)
-        redis.call('ZREM', keys[5], id)
-        file_canceled(id, keys[3], kept)
-        return 'canceled by this call'
-    end
-    return status
-end
-
-local function cancel(id, keys, kept)
-    local found = withdraw(id, keys, kept)
-    if found == 'started' then
-        redis.call('HSET', key_of(id), 'cancel_requested', 1)  -- stays until it is retried
-        return 'told to stop by this call'
-    end
-    return found
-end
-"""
-)
-
-# `failed`: registry; `retries`: that it gets again, or ''
-RETRY = (
-    WAITING
-    + UNIQUE
-    + f"""
-local function retry(id, failed, retries)
-    local job = key_of(id)
-    local f = redis.call('HMGET', job, 'status', 'dependency_ids', 'on_dependency_failure',
-        'unique_lock')
-    for _, other in ipairs(f[1] == 'failed' and f[2] and cjson.decode(f[2]) or {{}}) do
-        local its = redis.call('HGET', key_of(other), 'status')
-        if its and verdict(its, f[3]) == 'broken' then
-            return 'broken by ' .. other
-        end
-    end
-    local lock = f[4]
-    local holds = f[1] == 'failed' and lock and holder(lock, prefix .. ':job:')
-    if holds and holds ~= id then
-        return 'held by ' .. holds
-    end
-    if f[1] and redis.call('ZREM', failed, id) > 0 then
-        redis.call('HDEL', job, 'cancel_requested', 'enqueue_at_front', 'progress')
-        redis.call('HSET', job, 'enqueued_at', stamp, 'started_at', '', 'ended_at', '',
-            'exc_info', '', 'worker_name', '', 'crashes', 0)
-        if retries ~= '' then
-            redis.call('HSET', job, 'retries_left', retries)
-        end
-        redis.call('DEL', dependencies_of(id))
-        if lock then
-            redis.call('SET', lock, id, 'EX', {UNIQUE_TTL})
-        end
-        redis.call('PERSIST', job)
-        redis.call('PERSIST', job .. ':dependents')
-        await(id)
-        return 'queued by this call'
-    end
-    return f[1]
-end
-"""
-)
-
 # KEYS: those of `cancel`
-# ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept
+# ARGV: job id, now (Unix), now (RQ's text), how long canceled jobs are kept, by whom
 _CANCEL_ONE, _WITHDRAW_ONE = (
     f"""{CANCEL}
 now, stamp = tonumber(ARGV[2]), ARGV[3]
-return {does}(ARGV[1], KEYS, ARGV[4])
+return {does}(ARGV[1], KEYS, ARGV[4], ARGV[5])
 """
     for does in ("cancel", "withdraw")
 )
@@ -148,17 +71,18 @@ class JobActions:
         self._retry = client.register_script(_RETRY_ONE)
         self._before_delete = client.register_script(_BEFORE_DELETE)
 
-    def cancel(self, job_id: str) -> bool:
+    def cancel(self, job_id: str, *, by: str | None = None) -> bool:
         """Take a job off its queue or schedule, or from where it waits; have one that runs stopped.
 
-        Returns False for the latter: its worker interrupts it, and kills it a second later.
+        Returns False for the latter: its worker interrupts it, and kills it a second later. `by`
+        tells people who canceled it; where it is left out, that it was this program.
         """
         job = self._find(job_id)
         done = self._act(
             self._cancel,
             job_id,
             keys=cancel_keys(self._queue(job)),
-            args=[*_at(job_id), DEFAULT_FAILURE_TTL],
+            args=[*_at(job_id), DEFAULT_FAILURE_TTL, by or this_program()],
             only="Only a job that has not ended can be canceled",
         )
         if done == _TOLD:
@@ -173,7 +97,8 @@ class JobActions:
         `JobNotFound`.
         """
         queue = self._queue(self._find(job_id))
-        found = self._withdraw(keys=cancel_keys(queue), args=[*_at(job_id), DEFAULT_FAILURE_TTL])
+        args = [*_at(job_id), DEFAULT_FAILURE_TTL, this_program()]
+        found = self._withdraw(keys=cancel_keys(queue), args=args)
         if found is None:
             raise JobNotFound(job_id)
         return as_text(found) == _CANCELED
@@ -211,19 +136,6 @@ class JobActions:
                     pipe.delete(f"{job.key}:history", f"{job.key}{JOURNAL_SUFFIX}")
                     pipe.execute()
                     deleted = True
-
-    def retry_failed(self) -> list[str]:
-        """Queue every failed job again, on every queue; return their ids."""
-        with self._client.pipeline(transaction=False) as pipe:
-            for queue in Queue.all(connection=self._client, serializer="json"):
-                pipe.zrange(FailedJobRegistry(queue=queue).key, 0, -1)
-            failed = [as_text(job_id) for ids in pipe.execute() for job_id in ids]
-        retried = []
-        for job_id in sorted(failed):  # by age: first what others depend on
-            with contextlib.suppress(JobNotFound, StatusConflict):  # expired, or retried meanwhile
-                self.retry(job_id)
-                retried.append(job_id)
-        return retried
 
     def _find(self, job_id: str) -> Job:
         fields = self._client.hgetall(Job.key_for(job_id))

@@ -13,7 +13,8 @@ from rq.utils import as_text, current_timestamp, now, utcformat
 from jobs.policy import DEFAULT_FAILURE_TTL
 from service.batch_marks import RECORD
 from service.batch_store import shared_part
-from service.broker.actions import CANCEL, RETRY, JobActions, cancel_keys
+from service.broker.action_scripts import CANCEL, RETRY
+from service.broker.actions import JobActions, cancel_keys
 from service.broker.batches import Batches
 from service.errors import JobNotFound, StatusConflict
 
@@ -22,7 +23,7 @@ LONGEST_SEARCH = 500_000  # entries of a queue, passed in looking for jobs one b
 
 # KEYS: queue, canceled registry
 # ARGV: what the jobs' ids begin with, how many at the queue's end to leave out, most to look at,
-#       now (Unix), now (RQ's text), how long canceled jobs are kept
+#       now (Unix), now (RQ's text), how long canceled jobs are kept, by whom
 # → {how many were canceled, how many were looked at}
 #
 # Goes along the queue, since to search it for each job would take the square of its length. It
@@ -44,7 +45,7 @@ if #found > 0 then
     redis.call('LREM', KEYS[1], -#found, '')
 end
 for _, id in ipairs(found) do
-    file_canceled(id, KEYS[2], ARGV[6])
+    file_canceled(id, KEYS[2], ARGV[6], ARGV[7])
 end
 return {{#found, #window}}
 """
@@ -70,11 +71,11 @@ end
 return {done, running}
 """
 
-# KEYS: …, those of `cancel`; ARGV: …, how long canceled jobs are kept
+# KEYS: …, those of `cancel`; ARGV: …, how long canceled jobs are kept, by whom
 _CANCEL_EACH = CANCEL + _EACH % (
     "FXCG",
     """
-        local did = cancel(id, {unpack(KEYS, 3)}, ARGV[6])
+        local did = cancel(id, {unpack(KEYS, 3)}, ARGV[6], ARGV[7])
         if did == 'canceled by this call' then
             done = done + 1
         elseif did == 'told to stop by this call' then
@@ -112,20 +113,21 @@ class BatchActions:
         self._cancel_each = client.register_script(_CANCEL_EACH)
         self._retry_each = client.register_script(_RETRY_EACH)
 
-    def cancel(self, batch_id: str) -> Canceled:
-        """Cancel every job of it that has not ended."""
+    def cancel(self, batch_id: str, *, by: str) -> Canceled:
+        """Cancel every job of it that has not ended; `by` tells people who did."""
+        by = f"{by}, with its batch"
         fields = self._batches.fields(batch_id)
         queue = self._queue(fields)
         done, stopping = 0, 0
         if int(fields["open"]) * self._client.llen(queue.key) > LONGEST_SEARCH:
-            done += self._sweep_queue(batch_id, queue)
+            done += self._sweep_queue(batch_id, queue, by)
         for some, running in self._each(
-            self._cancel_each, batch_id, fields, cancel_keys(queue), DEFAULT_FAILURE_TTL
+            self._cancel_each, batch_id, fields, cancel_keys(queue), DEFAULT_FAILURE_TTL, by
         ):
             done += some
             for job_id in running:  # its worker is told
                 with contextlib.suppress(JobNotFound, StatusConflict):  # it has just ended
-                    at_once = self._actions.cancel(job_id)
+                    at_once = self._actions.cancel(job_id, by=by)
                     done, stopping = done + at_once, stopping + (not at_once)
         return Canceled(done, stopping)
 
@@ -136,7 +138,7 @@ class BatchActions:
         each = self._each(self._retry_each, batch_id, fields, [failed], fields["retries"])
         return sum(done for done, _running in each)
 
-    def _sweep_queue(self, batch_id: str, queue: Queue) -> int:
+    def _sweep_queue(self, batch_id: str, queue: Queue, by: str) -> int:
         shared, passed, done = shared_part(batch_id), 0, 0
         while True:
             some, seen = self._sweep(
@@ -148,6 +150,7 @@ class BatchActions:
                     current_timestamp(),
                     utcformat(now()),
                     DEFAULT_FAILURE_TTL,
+                    by,
                 ],
             )
             done, passed = done + int(some), passed + int(seen) - int(some)
@@ -160,13 +163,13 @@ class BatchActions:
         batch_id: str,
         fields: dict[str, str],
         keys: list[str],
-        arg: Any,
+        *more: Any,
     ) -> Iterator[tuple[int, list[str]]]:
         shared, record = shared_part(batch_id), RECORD + batch_id
         for first in range(0, int(fields["total"]), AT_ONCE):
             done, running = script(
                 keys=[record, f"{record}:marks", *keys],
-                args=[shared, first, AT_ONCE, current_timestamp(), utcformat(now()), arg],
+                args=[shared, first, AT_ONCE, current_timestamp(), utcformat(now()), *more],
             )
             yield int(done), [as_text(job_id) for job_id in running]
 

@@ -16,6 +16,7 @@ from service.broker.actions import JobActions
 from service.broker.batch_actions import BatchActions
 from service.broker.batch_staging import BatchEnqueuer
 from service.broker.batches import Batches
+from service.broker.bulk_actions import BulkActions
 from service.broker.connection import (
     CALLERS_TIMEOUT,
     connect_async,
@@ -31,6 +32,7 @@ from service.broker.listing import JobListing
 from service.broker.log import Log, read_log
 from service.broker.overview import Overview
 from service.broker.patience import Patience
+from service.broker.queue_actions import QueueActions
 from service.broker.records import JobReader, JobRecord
 from service.broker.status import FINAL
 from service.broker.watch import StatusWatch
@@ -54,10 +56,12 @@ class Broker:
     actions: JobActions
     batches: Batches
     batch_actions: BatchActions
+    bulk_actions: BulkActions
     overview: Overview
     history: History
     forecaster: Forecaster
     explainer: Explainer
+    queue_actions: QueueActions
     assurer: ThreadPoolExecutor = field(repr=False)
     catalogue: Catalogue = field(repr=False)
 
@@ -78,6 +82,7 @@ class Broker:
             return await loop.run_in_executor(assurer, _assure, client, settings)
 
         actions, batches = JobActions(client), Batches(client, reader)
+        overview, listing = Overview(client), JobListing(client, reader)
         return cls(
             client=client,
             async_client=async_client,
@@ -89,14 +94,16 @@ class Broker:
             batch_enqueuer=BatchEnqueuer(async_client, client, assure),
             watch=StatusWatch(async_client),
             reader=reader,
-            listing=JobListing(client, reader),
+            listing=listing,
             actions=actions,
             batches=batches,
             batch_actions=BatchActions(client, batches, actions),
-            overview=Overview(client),
+            overview=overview,
             history=History(client),
             forecaster=Forecaster(client),
             explainer=Explainer(client),
+            bulk_actions=BulkActions(client, reader, listing, actions),
+            queue_actions=QueueActions(client, overview),
             assurer=assurer,
             catalogue=catalogue,
         )

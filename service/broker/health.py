@@ -23,7 +23,9 @@ def check_ready(client: "redis.Redis", queues: Sequence[str], settings: Settings
     try:
         client.set(_PROBE_KEY, 1, ex=_PROBE_TTL)
         kept = durability(client, settings.durability)
-        served = {queue for worker in Overview(client).workers() for queue in worker.queues}
+        overview = Overview(client)
+        served = {queue for worker in overview.workers() for queue in worker.queues}
+        held_up = overview.held_up()
     except RedisError as error:
         raise RedisAway(f"Redis does not take jobs: {why_away(error, settings)}.") from error
     if kept.faults and not settings.allow_volatile:
@@ -32,4 +34,5 @@ def check_ready(client: "redis.Redis", queues: Sequence[str], settings: Settings
     return [
         *(f"Redis: {risk}" for risk in kept.faults + kept.remarks),
         *(f"no worker listens on queue {name!r}" for name in unserved),
+        *(f"queue {name!r} is paused; jobs that wait on it: {count}" for name, count in held_up),
     ]

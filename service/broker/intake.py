@@ -106,10 +106,15 @@ def known_queue(name: str | None, settings: Settings, catalogue: Catalogue) -> s
     """The queue that the caller named, if any. Raises `QueueNotFound`."""
     if name is None:
         return None
-    known = sorted({*settings.served_queues, *catalogue.queues()})
+    known = known_queues(settings, catalogue)
     if name not in known:
         raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(known)}.")
     return name
+
+
+def known_queues(settings: Settings, catalogue: Catalogue) -> list[str]:
+    """Those that workers here serve, and those that tasks name."""
+    return sorted({*settings.served_queues, *catalogue.queues()})
 
 
 def accepted_webhook(url: str | None, settings: Settings) -> str | None:

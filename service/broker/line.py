@@ -19,8 +19,8 @@ from rq.worker import Worker
 from rq.worker_registration import REDIS_WORKER_KEYS
 
 from service.history import LATEST, read_mean
+from service.pausing import PAUSED
 
-PAUSED = "paddock:paused"  # set: queues that no worker serves for the moment
 SAMPLED = 100  # jobs of each queue whose task is looked at
 SEARCHED = 5_000  # jobs at each end of a queue among which one is looked for by its id
 NAMED = 3  # jobs that are taken next, told by their ids

@@ -82,7 +82,7 @@ class JobListing:
         A page may be short, or even empty, and yet have a next: one request reads a bounded
         number of jobs.
         """
-        ids = sorted(self._ids(wanted), reverse=True)
+        ids = sorted(self.ids(wanted), reverse=True)
         if cursor is not None:
             ids = [job_id for job_id in ids if job_id < cursor]
         found: list[JobRecord] = []
@@ -99,7 +99,7 @@ class JobListing:
         However many jobs there are, this takes the same time, which `page` does not. A job among
         very many that went another way than most, to the front of its queue, say, may be missing.
         """
-        ids = sorted(self._ids(wanted, most=LATEST), reverse=True)
+        ids = sorted(self.ids(wanted, most=LATEST), reverse=True)
         fitting = (job for job in self._read(ids[:MOST_READ]) if wanted.fits(job))
         return list(itertools.islice(fitting, limit))
 
@@ -109,8 +109,11 @@ class JobListing:
                 if job is not None:
                     yield job
 
-    def _ids(self, wanted: JobFilter, most: int = 0) -> set[str]:
-        """Of each queue and registry the last so many; all of them where it is 0."""
+    def ids(self, wanted: JobFilter, most: int = 0) -> set[str]:
+        """Of all jobs that may fit: they stand where those of this status and queue do.
+
+        Of each queue and registry the last so many; all of them where it is 0.
+        """
         statuses = [wanted.status] if wanted.status else list(Status)
         queues = [
             queue

@@ -23,6 +23,8 @@ from rq.worker_registration import REDIS_WORKER_KEYS
 
 from service.broker.eta import Forecaster
 from service.broker.history import History
+from service.errors import QueueNotFound
+from service.pausing import PAUSED
 
 # Counted by the registry's size alone: RQ's own `count` cleans up first, which fails jobs.
 _COUNTED = {
@@ -49,6 +51,7 @@ class QueueDepth:
     canceled: int
     oldest_age: float | None  #: seconds since the job at its front was enqueued
     workers: int  #: living workers that listen on it
+    paused: bool  #: they take no jobs from it until it is resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,8 @@ class Overview:
     def depths(self, also: Iterable[str] = ()) -> list[QueueDepth]:
         """The same, without a look at the jobs."""
         known = {queue.name for queue in Queue.all(connection=self._client)}
-        names = sorted(known.union(also))
+        paused = {as_text(name) for name in self._client.smembers(PAUSED)}
+        names = sorted(known.union(paused, also))
         listening = [queue for worker in self.workers() for queue in worker.queues]
         with self._client.pipeline(transaction=False) as pipe:
             for name in names:
@@ -123,9 +127,24 @@ class Overview:
                 **dict(zip(_COUNTED, row[2:], strict=True)),
                 oldest_age=age,
                 workers=listening.count(name),
+                paused=name in paused,
             )
             for name, row, age in zip(names, rows, ages, strict=True)
         ]
+
+    def queue(self, name: str, also: Iterable[str] = ()) -> QueueOverview:
+        """The one of this name. Raises `QueueNotFound`."""
+        queues = {queue.name: queue for queue in self.queues(also)}
+        if name not in queues:
+            raise QueueNotFound(f"There is no queue {name!r}. There are: {', '.join(queues)}.")
+        return queues[name]
+
+    def held_up(self) -> list[tuple[str, int]]:
+        """The paused queues that jobs wait on, and how many, by name."""
+        names = sorted(as_text(name) for name in self._client.smembers(PAUSED))
+        keys = [Queue(name, connection=self._client).key for name in names]
+        counts = [(name, self._client.llen(key)) for name, key in zip(names, keys, strict=True)]
+        return [(name, count) for name, count in counts if count]
 
     def workers(self) -> list[WorkerOverview]:
         """Every worker that has given a sign of life lately, by host and process."""

@@ -7,8 +7,8 @@ import redis
 from rq.utils import as_text
 
 from service.broker.history import History, Total
-from service.broker.line import PAUSED
 from service.broker.overview import Overview, QueueDepth, WorkerOverview
+from service.pausing import PAUSED
 from service.tally import CPU, MEMORY, SUBMITTED
 
 

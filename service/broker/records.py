@@ -44,6 +44,7 @@ class JobRecord:
     waiting_for: str | None  #: what keeps a waiting one: "dependencies" or "concurrency"
     batch: str | None = None  #: the id of the batch that it came with
     progress: Progress | None = None  #: what it has last told of itself in its latest execution
+    canceled_by: str | None = None  #: who canceled it, in words; None where RQ's own tools did
 
 
 class JobReader:
@@ -128,8 +129,9 @@ class JobReader:
             worker=job.worker_name,
             depends_on=list(job._dependency_ids),
             waiting_for=awaited(job.get_status(refresh=False)),
-            batch=as_text(fields[b"batch"]) if b"batch" in fields else None,
+            batch=_text(fields.get(b"batch")),
             progress=read_progress(fields.get(b"progress")),
+            canceled_by=_text(fields.get(b"canceled_by")) if status is Status.CANCELED else None,
         )
 
     def _latest(self, job: Job, results: list[tuple[bytes, dict[bytes, bytes]]]) -> Result | None:
@@ -162,6 +164,10 @@ def awaited(status: JobStatus | None) -> str | None:
         case JobStatus.RATE_LIMITED:
             return "concurrency"
     return None
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="replace")
 
 
 def _moment(unix: bytes | None) -> datetime | None:

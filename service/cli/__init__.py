@@ -5,8 +5,10 @@ import sys
 import click
 
 from jobs.errors import TaskError
-from service.cli.jobs import cancel, retry, status, submit
+from service.cli.jobs import cancel, jobs, retry, status
+from service.cli.queues import pause, resume
 from service.cli.running import check, serve, up, work
+from service.cli.submitting import submit
 from service.errors import PaddockError, ParametersInvalid, Problem, RedisAway
 
 
@@ -16,7 +18,11 @@ def cli() -> None:
     """A job service: typed Python functions as durable REST jobs."""
 
 
-for command in (up, serve, work, submit, status, retry, cancel, check):
+for command in (
+    *(up, serve, work, check),
+    *(submit, jobs, status, retry, cancel),
+    *(pause, resume),
+):
     cli.add_command(command)
 
 

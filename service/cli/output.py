@@ -1,13 +1,26 @@
 """How the command line shows a job."""
 
 import json
+import sys
 from datetime import UTC, datetime
 
+import click
 from pydantic import TypeAdapter
 
 from service.broker.records import JobRecord
+from service.broker.status import Status
 
 _JOB = TypeAdapter(JobRecord)
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+def show(job: JobRecord, as_json: bool, *, failed_is_error: bool = False) -> int:
+    """Print it; the exit status."""
+    click.echo(job_as_json(job) if as_json else job_as_text(job))
+    sys.stdout.flush()
+    ended_badly = job.status in (Status.FAILED, Status.CANCELED)
+    return 1 if failed_is_error and ended_badly else 0
 
 
 def job_as_json(job: JobRecord) -> str:
@@ -27,11 +40,20 @@ def job_as_text(job: JobRecord) -> str:
             lines.append(f"  {name.replace('_', ' '):<12}{moment:%Y-%m-%d %H:%M:%S} UTC")
     if job.attempts > 1 or job.retries_left:
         lines.append(f"  attempts    {job.attempts}, retries left {job.retries_left}")
+    if job.canceled_by is not None:
+        lines.append(f"  canceled by {job.canceled_by}")
     if job.error is not None:
         lines.append(f"  error       {job.error.type}: {job.error.message}")
     elif job.result is not None:
         lines.append(f"  result      {json.dumps(job.result)}")
     return "\n".join(lines)
+
+
+def job_as_line(job: JobRecord) -> str:
+    """What it is, where it stands, and since when."""
+    since = job.ended_at or job.started_at or job.enqueued_at
+    moment = f"{since:%Y-%m-%d %H:%M:%S}" if since else "-"
+    return f"{job.id}  {moment:<19}  {job.status:<9}  {job.queue}  {job.task}"
 
 
 def progress_line(job: JobRecord) -> str:

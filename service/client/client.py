@@ -11,7 +11,7 @@ from service.client.batch_calls import BatchCalls
 from service.client.batches import Batch, BatchCanceled, BatchRow, BatchStatus
 from service.client.encoding import Parameters
 from service.client.job_calls import JobCalls
-from service.client.jobs import Event, Execution, Job, Log, Why
+from service.client.jobs import Event, Execution, Job, JobsCanceled, JobsRetried, Log, Why
 from service.client.lines import Sets
 from service.client.options import BatchOptions, SubmitOptions
 from service.client.overview import Queue, Task, Worker
@@ -145,6 +145,30 @@ class Client:
         """Run a failed job again. Raises `JobNotFound`, and `StatusConflict` unless it failed."""
         return run(self._calls.retry(job))
 
+    def cancel_jobs(
+        self,
+        *,
+        status: str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        since: datetime | None = None,
+    ) -> JobsCanceled:
+        """Cancel every job of this kind that has not ended; those that run are interrupted.
+
+        Where the service is asked again, it counts what was left then. At least one filter has to
+        be given. Raises `OptionsInvalid`.
+        """
+        return run(self._calls.cancel_jobs(status=status, task=task, queue=queue, since=since))
+
+    def retry_jobs(
+        self, *, task: str | None = None, queue: str | None = None, since: datetime | None = None
+    ) -> JobsRetried:
+        """Run every failed job of this kind again, or of every kind.
+
+        Where the service is asked again, it counts what was left then. Raises `OptionsInvalid`.
+        """
+        return run(self._calls.retry_jobs(task=task, queue=queue, since=since))
+
     def delete(self, job: Job | str) -> None:
         """Remove a job that does not run, and its result, for good.
 
@@ -211,6 +235,17 @@ class Client:
     def queues(self) -> list[Queue]:
         """The queues, and how many jobs stand where on each."""
         return run(self._calls.queues())
+
+    def pause_queue(self, queue: Queue | str) -> Queue:
+        """Have its jobs wait, also those still to come; those that run go on.
+
+        Raises `QueueNotFound`.
+        """
+        return run(self._calls.pause_queue(queue))
+
+    def resume_queue(self, queue: Queue | str) -> Queue:
+        """Have the jobs of a paused queue run again. Raises `QueueNotFound`."""
+        return run(self._calls.resume_queue(queue))
 
     def workers(self) -> list[Worker]:
         """The living workers, and what each runs."""

@@ -8,7 +8,18 @@ from uuid import uuid4
 from service.client.encoding import Parameters
 from service.client.errors import JobNotFound, StatusConflict, WaitTimeout
 from service.client.exchange import Caller
-from service.client.jobs import ENDED, Event, Execution, Job, JobPage, Log, Why, outcome
+from service.client.jobs import (
+    ENDED,
+    Event,
+    Execution,
+    Job,
+    JobPage,
+    JobsCanceled,
+    JobsRetried,
+    Log,
+    Why,
+    outcome,
+)
 from service.client.options import SubmitOptions, as_query
 from service.client.reading import read, read_list
 from service.client.requests import delete, get, given, post, submission
@@ -62,9 +73,7 @@ class JobCalls(Caller):
 
         `since` is a time with a zone. Raises `OptionsInvalid`.
         """
-        asked = given(status=status, task=task, queue=queue, limit=PAGE)
-        if since is not None:
-            asked["since"] = since.isoformat()
+        asked = _filter(since, status=status, task=task, queue=queue) | given(limit=PAGE)
         cursor: str | None = None
         while True:
             request = get("jobs", query=asked | given(cursor=cursor))
@@ -145,6 +154,32 @@ class JobCalls(Caller):
                 raise
             return await self._look(job)
 
+    async def cancel_jobs(
+        self,
+        *,
+        status: str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        since: datetime | None = None,
+    ) -> JobsCanceled:
+        """Cancel every job of this kind that has not ended; those that run are interrupted.
+
+        Where the service is asked again, it counts what was left then. At least one filter has to
+        be given. Raises `OptionsInvalid`.
+        """
+        asked = _filter(since, status=status, task=task, queue=queue)
+        return read(JobsCanceled, await self._document(post("jobs", "cancel", query=asked)))
+
+    async def retry_jobs(
+        self, *, task: str | None = None, queue: str | None = None, since: datetime | None = None
+    ) -> JobsRetried:
+        """Run every failed job of this kind again, or of every kind.
+
+        Where the service is asked again, it counts what was left then. Raises `OptionsInvalid`.
+        """
+        asked = _filter(since, status="failed", task=task, queue=queue)
+        return read(JobsRetried, await self._document(post("jobs", "retry", query=asked)))
+
     async def delete(self, job: Job | str) -> None:
         """Remove a job that does not run, and its result, for good.
 
@@ -162,3 +197,7 @@ class JobCalls(Caller):
 
 def _id(job: Job | str) -> str:
     return job.id if isinstance(job, Job) else job
+
+
+def _filter(since: datetime | None, **names: str | None) -> dict[str, str]:
+    return given(**names, since=since and since.isoformat())

@@ -81,6 +81,7 @@ class Job:
     batch: str | None = None  #: the id of the batch that it came with
     eta: Eta | None = None  #: what is expected of it; told of a single job that has not ended
     progress: Progress | None = None  #: what its latest execution has told of itself
+    canceled_by: str | None = None  #: who canceled it, in words for people
 
     @property
     def has_ended(self) -> bool:
@@ -128,6 +129,22 @@ class JobPage:
 
     jobs: tuple[Job, ...]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsRetried:
+    """What became of the failed jobs that were to be run again."""
+
+    retried: int
+    skipped: int  #: what they depend on has failed, or another like them lives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsCanceled:
+    """What became of the jobs that were to be canceled."""
+
+    canceled: int  #: at once
+    stopping: int  #: they run; their workers were told to stop them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ class Queue:
     workers: int  #: that listen on it
     eta: float | None = None  #: seconds that a job which came now would wait
     throughput: float = 0.0  #: jobs that ended lately, a minute
+    paused: bool = False  #: they take no jobs from it until it is resumed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,9 +34,9 @@ def get(*path: str, query: Mapping[str, str] | None = None, wait: float = 0.0) -
     return Request("GET", _path(*path), {**(query or {}), **asked}, wait=wait)
 
 
-def post(*path: str) -> Request:
+def post(*path: str, query: Mapping[str, str] | None = None) -> Request:
     """Have something done."""
-    return Request("POST", _path(*path))
+    return Request("POST", _path(*path), query or {})
 
 
 def delete(*path: str) -> Request:

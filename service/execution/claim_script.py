@@ -2,6 +2,7 @@
 
 from service.admission import ROOM
 from service.cancellation import CANCELLATION
+from service.pausing import PAUSED
 
 # KEYS: queue, started registry, for each queue in order of priority
 # ARGV: execution id, worker name, now (Unix), now (RQ's text), ttl, worker's executions,
@@ -18,10 +19,13 @@ from service.cancellation import CANCELLATION
 # An id whose job is gone, or which is on the queue a second time (its job runs or has ended),
 # is dropped: it has nothing left to run. One under a limit that holds no place (another program put
 # it on the queue) has to wait for one. One fails where a result that it was to be given is gone, or
-# where all together are too large. One that has expired is canceled.
+# where all together are too large. One that has expired is canceled. Those on a paused queue stay.
 CLAIM = (
     CANCELLATION
     + ROOM
+    + f"""
+local PAUSED = '{PAUSED}'
+"""
     + """
 local execution, worker = ARGV[1], ARGV[2]
 now, stamp = tonumber(ARGV[3]), ARGV[4]
@@ -120,7 +124,7 @@ local function consider(i, id)
         -- dropped
     elseif f[4] and expired(job) then
         file_canceled(id, prefix .. ':canceled:' .. string.sub(KEYS[i], #prefix + 8), ARGV[11],
-            'Expired: no worker had started it by its expires_at')
+            'expiry', 'Expired: no worker had started it by its expires_at')
         late = late + 1
     elseif not has_place(id, f[2], f[3]) then
         held = held + 1
@@ -134,8 +138,13 @@ local function consider(i, id)
     end
 end
 
+local is_paused = {}
+for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do
+    is_paused[prefix .. ':queue:' .. name] = true
+end
+
 for i = 1, #KEYS, 2 do
-    local id = redis.call('LPOP', KEYS[i])
+    local id = not is_paused[KEYS[i]] and redis.call('LPOP', KEYS[i])
     while id do
         -- It is on no list any more: an error, over what somebody else wrote, must not lose it.
         local went_well, taken = pcall(consider, i, id)

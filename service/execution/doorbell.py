@@ -2,7 +2,8 @@
 
 Blocking pops either lose the job when the worker dies (BLPOP) or watch one queue only (BLMOVE).
 Redis's key tracking (CLIENT TRACKING, since 6.0) tells a client when a key that it has read is
-changed, whoever changes it: any number of queues, any enqueuer, and nothing is popped.
+changed, whoever changes it: any number of queues, any enqueuer, and nothing is popped. So it learns
+as well that a queue is paused, or goes on; to one that is paused it does not listen.
 """
 
 import contextlib
@@ -15,6 +16,10 @@ from redis import Redis
 from redis.connection import ConnectionInterface
 from redis.exceptions import RedisError, ResponseError
 from rq.connections import get_connection_kwargs
+from rq.queue import Queue
+from rq.utils import as_text
+
+from service.pausing import PAUSED
 
 POLL_INTERVAL = 0.2  # seconds between looks where the server can't track keys
 
@@ -22,10 +27,11 @@ logger = logging.getLogger("paddock.worker")
 
 
 class Doorbell:
-    """Rings when one of the keys is written to."""
+    """Rings when something comes to one of these queues, or when queues are paused or go on."""
 
-    def __init__(self, client: Redis, keys: Sequence[str]) -> None:
-        self._client, self._keys = client, keys
+    def __init__(self, client: Redis, queues: Sequence[Queue]) -> None:
+        self._client = client
+        self._keys = {queue.name: queue.key for queue in queues}
         self._line: Any = None
         self._tracks = True
 
@@ -89,8 +95,13 @@ class Doorbell:
         return line
 
     def _listen(self, line: Any) -> bool:
-        """Have the keys tracked from this moment on; whether one of them holds something now."""
-        line.send_command("EXISTS", *self._keys)
+        """Have the keys tracked from this moment on; whether there is something to take now."""
+        line.send_command("SMEMBERS", PAUSED)
+        paused = {as_text(name) for name in line.read_response()}
+        keys = [key for name, key in self._keys.items() if name not in paused]
+        if not keys:
+            return False
+        line.send_command("EXISTS", *keys)
         return bool(line.read_response())
 
     @contextlib.contextmanager

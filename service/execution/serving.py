@@ -53,7 +53,7 @@ class ServingWorker(RegisteredWorker):
         settler = Settler(self.connection, self.name, socket.gethostname())
         self._recorder = Recorder(settler, self._reports)
         self._house = Housekeeper(self.connection, self.queues, LEASE)
-        self._bell = Doorbell(self.connection, [queue.key for queue in self.queues])
+        self._bell = Doorbell(self.connection, self.queues)
 
     def _is_spent(self, completed: int, max_jobs: int | None) -> bool:
         """Whether it is to leave after so many jobs; its supervisor starts a fresh one."""

@@ -1,4 +1,4 @@
-"""`paddock submit|status|retry|cancel|check`, as shells and scripts use them."""
+"""`paddock submit|jobs|status|retry|cancel|pause|resume|check`, as shells and scripts use them."""
 
 import json
 import subprocess
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.acceptance.conftest import PADDOCK, environment, paddock
 from tests.conftest import ROOT, RedisServer, eventually
+from tests.integration.by_hand import ByHand
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -128,6 +130,49 @@ def test_retrying_what_has_not_failed_is_refused(run: Run) -> None:
     assert run("retry", "--failed").stdout == "0 queued again\n"
 
 
+def test_jobs_are_listed_newest_first_and_those_that_fit_canceled(run: Run) -> None:
+    ids = [
+        document(run("submit", "echo", "--json", *options))["id"]
+        for options in ([], ["--queue", "cpu"], ["--queue", "cpu", "--delay", "60"])
+    ]
+    listed = run("jobs", "--queue", "cpu", "--since", "1h").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == [ids[2], ids[1]]
+    assert listed[0].split()[-3:] == ["scheduled", "cpu", "echo"]
+    as_json = run("jobs", "--limit", "1", "--status", "queued", "--json")
+    assert document(as_json)["id"] == ids[1]
+    assert document(run("cancel", "--task", "echo", "--queue", "cpu", "--json")) == {
+        "canceled": 2,
+        "stopping": 0,
+    }
+    shown = run("status", ids[1]).stdout
+    assert "  canceled by the command line (" in shown
+    assert run("cancel", "--status", "queued").stdout == "1 canceled, 0 told to stop\n"
+
+
+def test_failed_jobs_of_a_task_are_run_again(run: Run, connection: redis.Redis) -> None:
+    ids = {
+        task: document(run("submit", task, *parameters, "--json"))["id"]
+        for task, parameters in (("echo", []), ("sleep", ["seconds=0"]))
+    }
+    hand = ByHand(connection, "default")
+    hand.fail_one(), hand.fail_one()
+    retried = document(run("retry", "--failed", "--task", "echo", "--since", "1d", "--json"))
+    assert retried == {"retried": [ids["echo"]], "skipped": 0}
+    assert run("retry", "--failed").stdout == "1 queued again\n"
+
+
+def test_a_queue_is_paused_and_resumed(run: Run) -> None:
+    run("submit", "echo")
+    assert run("pause", "default").stdout == "default is paused: 1 queued, 0 running\n"
+    resumed = document(run("resume", "default", "--json"))
+    assert (resumed["name"], resumed["paused"]) == ("default", False)
+
+
+def test_a_job_may_be_given_a_time_to_be_started_within(run: Run) -> None:
+    job = document(run("submit", "echo", "--expires-in", "60", "--delay", "5", "--json"))
+    assert job["expires_at"] > job["scheduled_for"] > job["enqueued_at"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_status", "reason"),
     [
@@ -144,6 +189,12 @@ def test_retrying_what_has_not_failed_is_refused(run: Run) -> None:
         (["status", "no-such-job"], 1, "There is no job 'no-such-job'"),
         (["cancel", "no-such-job"], 1, "There is no job 'no-such-job'"),
         (["retry", "no-such-job"], 1, "There is no job 'no-such-job'"),
+        (["cancel"], 2, "Give either the ID of a job, or which"),
+        (["cancel", "--status", "failed"], 2, "--status"),
+        (["cancel", "--since", "yesterday"], 2, "'yesterday' is neither like 90m"),
+        (["retry", "--task", "echo"], 2, "Give either the ID of a job, or --failed"),
+        (["submit", "echo", "--expires-in", "5", "--delay", "5"], 2, "before it is queued"),
+        (["pause", "none"], 1, "There is no queue 'none'"),
         (["retry"], 2, "Give either the ID of a job, or --failed"),
         (["retry", "some-id", "--failed"], 2, "Give either the ID of a job, or --failed"),
         (["nonsense"], 2, "No such command"),
@@ -162,7 +213,10 @@ def test_what_is_asked_wrongly_is_told_on_stderr(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["submit", "echo"], ["status", "an-id"], ["cancel", "an-id"], ["retry", "--failed"]],
+    [
+        *(["submit", "echo"], ["status", "an-id"], ["cancel", "an-id"], ["retry", "--failed"]),
+        *(["jobs"], ["pause", "cpu"]),
+    ],
     ids=" ".join,
 )
 def test_a_redis_that_is_away_is_told_in_one_line(

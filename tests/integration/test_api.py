@@ -191,6 +191,7 @@ def test_an_accepted_job_is_told_in_full(api: TestClient, connection: redis.Redi
         "waiting_for": None,
         "batch": None,
         "eta": None,
+        "canceled_by": None,
     }
     shown = api.get(f"/jobs/{job['id']}").json()
     shown.pop("enqueued_at")
@@ -720,6 +721,7 @@ def test_queues_are_counted_by_status(api: TestClient, connection: redis.Redis) 
         "workers": 0,
         "eta": None,
         "throughput": 0.0,
+        "paused": False,
     }
 
 

@@ -310,6 +310,32 @@ def test_jobs_are_listed_over_all_pages(paddock: Client) -> None:
     assert list(paddock.jobs(**wanted)) == []  # type: ignore[arg-type]
 
 
+def test_many_are_canceled_or_run_again_at_once(paddock: Client) -> None:
+    later = [paddock.submit("double", {"n": n}, delay=LATER) for n in range(2)]
+    since = later[0].enqueued_at
+    canceled = paddock.cancel_jobs(status="scheduled", task="double", since=since)
+    assert (canceled.canceled, canceled.stopping) == (2, 0)
+    assert {paddock.job(job).canceled_by for job in later} == {"the API"}
+    failed = paddock.submit("fail_with", {"message": "no"}, queue="mail")
+    paddock.wait(failed, PATIENCE)
+    retried = paddock.retry_jobs(task="fail_with", queue="mail", since=failed.enqueued_at)
+    assert (retried.retried, retried.skipped) == (1, 0)
+    assert paddock.wait(failed, PATIENCE).attempts == 2
+    with pytest.raises(OptionsInvalid, match="at least one"):
+        paddock.cancel_jobs()
+
+
+def test_a_queue_is_paused_and_resumed(paddock: Client) -> None:
+    assert paddock.pause_queue("mail").paused
+    job = paddock.submit("double", {"n": 2}, queue="mail")
+    (queue,) = [each for each in paddock.queues() if each.paused]
+    assert (queue.name, queue.queued) == ("mail", 1)
+    assert not paddock.resume_queue(queue).paused
+    assert paddock.result(job, PATIENCE) == 4
+    with pytest.raises(QueueNotFound):
+        paddock.pause_queue("none")
+
+
 def test_tasks_queues_and_workers_are_shown(paddock: Client) -> None:
     tasks = {task.name: task for task in paddock.tasks()}
     assert tasks["fail_and_log"].retry is not None

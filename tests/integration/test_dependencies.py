@@ -22,6 +22,7 @@ from service.api.app import create_app
 from service.broker.chaining import MOST_DEPENDENCIES
 from service.broker.connection import connect, connect_async
 from service.broker.enqueuer import Enqueuer, new_job_id
+from service.broker.listing import JobFilter
 from service.broker.status import Status
 from service.errors import DependencyUnknown, StatusConflict
 from service.execution import claim
@@ -443,7 +444,7 @@ def test_a_failed_dependent_is_retried_after_what_it_depends_on(jobs: Jobs, hand
     assert hand.fail_one() == root
     with pytest.raises(StatusConflict, match=root):
         jobs.broker.actions.retry(after)
-    assert jobs.broker.actions.retry_failed() == [root, after, last]
+    assert jobs.broker.bulk_actions.retry(JobFilter()).ids == [root, after, last]
     assert jobs.status(after) == jobs.status(last) == Status.WAITING
     assert [hand.run_one() for _ in range(4)] == [root, after, last, None]
     assert jobs.status(last) == Status.FINISHED

@@ -175,6 +175,8 @@ def test_what_is_no_job_is_told_of(document: Any) -> None:
         ("BatchCounts", batch_schemas.BatchCounts),
         ("BatchRow", batch_schemas.BatchRowView),
         ("BatchCanceled", batch_schemas.BatchCanceled),
+        ("JobsCanceled", schemas.JobsCanceled),
+        ("JobsRetried", schemas.JobsRetried),
     ],
 )
 def test_the_client_reads_each_field_that_the_service_writes(ours: str, theirs: Any) -> None:

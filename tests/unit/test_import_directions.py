@@ -23,6 +23,7 @@ FORBIDDEN = {
     "service/submission.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/batch_store.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/batch_marks.py": ["service.api", "service.broker", "service.execution", "rq"],
+    "service/pausing.py": ["service", "rq", "redis"],
     "service/cancellation.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/history.py": ["service.api", "service.broker", "service.execution", "rq", "redis"],
     "service/waiting.py": ["service.api", "service.broker", "service.execution", "fastapi"],
