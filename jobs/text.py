@@ -27,20 +27,20 @@ def fields_to_json(pairs: Iterable[tuple[str, str]], schema: Schema) -> bytes:
     return json.dumps(fields).encode()
 
 
-def _branches(field: Schema, schema: Schema) -> Iterator[Schema]:
+def branches_of(field: Schema, schema: Schema) -> Iterator[Schema]:
     """The schemas that a field may fit, its references followed."""
     if "$ref" in field:
-        yield from _branches(schema["$defs"][field["$ref"].removeprefix("#/$defs/")], schema)
+        yield from branches_of(schema["$defs"][field["$ref"].removeprefix("#/$defs/")], schema)
         return
     alternatives = field.get("anyOf") or field.get("oneOf") or field.get("allOf")
     for branch in alternatives or ():
-        yield from _branches(branch, schema)
+        yield from branches_of(branch, schema)
     if not alternatives:
         yield field
 
 
 def _convert(name: str, values: list[str], field: Schema, schema: Schema) -> Any:
-    branches = list(_branches(field, schema))
+    branches = list(branches_of(field, schema))
     types = {branch.get("type") for branch in branches}
     if values == [""] and "null" in types:
         return None

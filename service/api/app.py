@@ -4,7 +4,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi.telemetry import TelemetryConfig
 
 from jobs.catalogue import Catalogue
@@ -13,6 +12,7 @@ from service.api.dashboard import dashboard
 from service.api.gate import Gate
 from service.api.lifespan import closing
 from service.api.openapi import openapi
+from service.api.page import add_page_routes
 from service.api.problems import HANDLERS
 from service.api.routes import add_routes
 from service.api.task_schemas import TaskSchemas
@@ -50,12 +50,8 @@ def create_app(settings: Settings, catalogue: Catalogue | None = None) -> FastAP
     )
     app.state.settings, app.state.broker = settings, brokers.first
     add_routes(app.router, tasks, TaskSchemas.of(tasks))
-    app.add_api_route("/", _home, include_in_schema=False)
+    add_page_routes(app.router)
     app.mount("/dashboard", dashboard(redis_url(settings)))
     app.add_middleware(Gate, settings=settings, brokers=brokers)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]  # FastAPI's own way
     return app
-
-
-async def _home() -> RedirectResponse:
-    return RedirectResponse("docs")

@@ -37,19 +37,25 @@ def paddock_router(
     catalogue: Catalogue | None = None,
     *,
     dashboard: bool = False,
+    page: bool = False,
 ) -> APIRouter:
     """All of Paddock's routes, to be included in an application under any prefix, or none.
 
     They bring along what guards them, and answer errors as problems; the application's own routes
     and exception handlers stay as they are. Settings and tasks are those of PADDOCK_* where they
-    are not given. With `dashboard`, rq-dashboard is among them.
+    are not given. With `dashboard`, rq-dashboard is among them; with `page`, the page that people
+    watch and submit jobs on, at the prefix itself.
 
     Raises `SettingsInvalid`, and `jobs.errors.DeclarationError` where a task is declared wrongly.
     """
     settings = settings or Settings.load()
     tasks = catalogue or Catalogue.load(settings.tasks)
-    router = _GatedRouter(settings, Brokers(settings, tasks))
+    router = _GatedRouter(settings, Brokers(settings, tasks), has_dashboard=dashboard)
     add_routes(router, tasks, TaskSchemas.numbered(tasks))
+    if page:
+        from service.api.page import add_page_routes
+
+        add_page_routes(router)
     if dashboard:
         from service.api.dashboard import dashboard as dashboard_of  # Flask: not all want it
 
@@ -60,13 +66,19 @@ def paddock_router(
 class _GatedRouter(APIRouter):
     """A router that brings the gate along, wherever it is included or mounted."""
 
-    def __init__(self, settings: Settings, brokers: Brokers) -> None:
+    def __init__(self, settings: Settings, brokers: Brokers, *, has_dashboard: bool) -> None:
         super().__init__(
             responses=REFUSALS | OTHERS,
             dependencies=documented_keys() if settings.api_keys else [],
             lifespan=closing(brokers),
         )
-        gate = partial(Gate, settings=settings, brokers=brokers, spares=_handled_outside)
+        gate = partial(
+            Gate,
+            settings=settings,
+            brokers=brokers,
+            has_dashboard=has_dashboard,
+            spares=_handled_outside,
+        )
         self._included = gate(_answering(super().handle), path_of=_path_of_route)
         self._mounted = gate(_answering(super().__call__))
 

@@ -23,6 +23,7 @@ class Gate:
         *,
         settings: Settings,
         brokers: Brokers,
+        has_dashboard: bool = True,
         path_of: Callable[[Scope], str] = path_below_root,
         spares: Callable[[Scope], Container[type]] = lambda _: (),
     ) -> None:
@@ -30,6 +31,7 @@ class Gate:
         `spares` are errors that an application around this one answers.
         """
         self._app, self._settings, self._brokers, self._path_of = app, settings, brokers, path_of
+        self._has_dashboard = has_dashboard
         in_time = BodyTimeLimit(DefectAnswers(app, spares), seconds=settings.request_timeout)
         limited = BodyLimit(in_time, limit=settings.max_body)
         self._enter = RequestId(Guard(limited, settings))  # refusals bear an id as well
@@ -38,5 +40,6 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope[KEY] = Visit(self._settings, await self._brokers.here(), self._path_of(scope))
+        broker, path = await self._brokers.here(), self._path_of(scope)
+        scope[KEY] = Visit(self._settings, broker, self._has_dashboard, path)
         await self._enter(scope, receive, send)

@@ -19,6 +19,7 @@ KEY = "paddock"  # in the scope
 class Visit:
     settings: Settings
     broker: Broker
+    has_dashboard: bool  #: beside the routes
     path: str  #: its route's, less all that stands before it; "" for those that it tells no apart
     request_id: str = ""  #: as the answer bears it
     caller: str = ""  #: the same text for the same key, out of which that can't be read

@@ -51,6 +51,7 @@ class JobFilter:
     task: str | None = None
     queue: str | None = None
     since: datetime | None = None  #: enqueued at this time or later
+    part_of_id: str | None = None
 
     def fits(self, job: JobRecord) -> bool:
         """Whether this job is one to list."""
@@ -59,6 +60,7 @@ class JobFilter:
             and self.task in (None, job.task)
             and self.queue in (None, job.queue)
             and (self.since is None or (job.enqueued_at or self.since) >= self.since)
+            and (self.part_of_id or "") in job.id
         )
 
 
@@ -131,4 +133,6 @@ class JobListing:
                     pipe.zrange(limited.rate_limited_key, -most, -1)
             answers = pipe.execute()
         # The registry of started jobs holds "job:execution", the others bare ids.
-        return {as_text(entry).partition(":")[0] for answer in answers for entry in answer}
+        ids = {as_text(entry).partition(":")[0] for answer in answers for entry in answer}
+        part = wanted.part_of_id
+        return {job_id for job_id in ids if part in job_id} if part else ids

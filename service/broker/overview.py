@@ -72,6 +72,7 @@ class WorkerOverview:
     queues: list[str]  #: in order of priority
     state: str  #: RQ's: started, idle, busy, suspended
     job: str | None  #: the id of what it runs
+    jobs: list[str]  #: the ids of all that it runs
     started_at: datetime | None
     last_seen_at: datetime | None
     finished: int  #: jobs since it started
@@ -184,6 +185,7 @@ def _worker(name: str, raw: dict[bytes, bytes], executions: set[bytes]) -> Worke
         queues=[queue for queue in fields.get("queues", "").split(",") if queue],
         state=fields.get("state", "started"),
         job=job_ids[0] if job_ids else None,
+        jobs=job_ids,
         started_at=utcparse(fields["birth"]) if "birth" in fields else None,
         last_seen_at=utcparse(fields["last_heartbeat"]) if "last_heartbeat" in fields else None,
         finished=int(fields.get("successful_job_count", 0)),

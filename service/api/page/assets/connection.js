@@ -1,0 +1,131 @@
+// One stream of events from the service, and whether the service is there.
+//
+// A browser has few connections to one host for all its tabs, so a hidden page lets go of its own.
+// EventSource reconnects by itself, and tells the service what it had last; where it gives up, or
+// where the connection hangs without a word, it is made anew here.
+
+const RETRY = 1500; // milliseconds until a stream is opened again that was given up
+const GRACE = 1200; // milliseconds that a stream may be away before it is called lost
+const QUIET = 10000; // milliseconds without an event, after which the service is asked for a sign
+const PATIENCE = 5000; // milliseconds for that sign
+
+export function listen({ address, events, onEvent, onAnew, onBack }) {
+  const base = document.body.dataset.base;
+  const link = document.getElementById("link");
+  let source = null;
+  let live = false;
+  let lost = false;
+  let heard = performance.now();
+  let losing = null;
+  let retrying = null;
+
+  function open() {
+    close();
+    onAnew();
+    const opened = (source = new EventSource(address));
+    opened.addEventListener("open", found);
+    opened.addEventListener("error", () => {
+      if (opened !== source) return;
+      live = false;
+      losing ??= setTimeout(lose, GRACE);
+      if (opened.readyState === EventSource.CLOSED) retrying = setTimeout(retry, RETRY);
+    });
+    for (const name of events) {
+      opened.addEventListener(name, (event) => {
+        if (opened !== source) return;
+        found();
+        onEvent(name, event);
+      });
+    }
+  }
+
+  /** The stream was refused. Where the service is there, what was listened to may be gone. */
+  async function retry() {
+    if (await isThere()) onBack();
+    open();
+  }
+
+  function close() {
+    clearTimeout(retrying);
+    source?.close();
+    source = null;
+  }
+
+  function found() {
+    clearTimeout(losing);
+    losing = null;
+    heard = performance.now();
+    live = true;
+    tell("live", "Live");
+    if (!lost) return;
+    lost = false;
+    document.getElementById("lost").hidden = true;
+    announce("The connection to Paddock is back.");
+    onBack();
+  }
+
+  function lose() {
+    losing = null;
+    live = false;
+    if (lost || document.hidden) return;
+    lost = true;
+    tell("lost", "Lost");
+    const banner = document.getElementById("lost");
+    banner.querySelector("[data-since]").textContent = new Date().toLocaleTimeString();
+    banner.hidden = false;
+    announce("The connection to Paddock is lost.");
+  }
+
+  function tell(state, words) {
+    link.hidden = false;
+    link.dataset.state = state;
+    link.querySelector("[data-words]").textContent = words;
+  }
+
+  /** A connection that is dead and does not know it shows no error: ask, now and then. */
+  async function check() {
+    if (!source || document.hidden || performance.now() - heard < QUIET) return;
+    if (!(await isThere())) lose();
+    else if (lost && source?.readyState !== EventSource.CONNECTING) open();
+  }
+
+  async function isThere() {
+    try {
+      const signal = AbortSignal.timeout(PATIENCE);
+      await fetch(`${base}/health/live`, { method: "HEAD", cache: "no-store", signal });
+      heard = performance.now();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) close();
+    else if (!source) {
+      open();
+      onBack();
+    }
+  });
+  window.addEventListener("offline", lose);
+  window.addEventListener("online", () => { if (source) open(); });
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", (event) => { if (event.persisted && !source) { open(); onBack(); } });
+  setInterval(check, 2500);
+  if (!document.hidden) open();
+
+  return {
+    isLive: () => live && source !== null,
+    /** Listen to another stream from now on. */
+    turnTo(other) {
+      if (other === address) return;
+      address = other;
+      if (source) open();
+    },
+  };
+}
+
+/** Said by screen readers, when they have said what they are saying. */
+export function announce(words) {
+  document.getElementById("announcer").textContent = words;
+}

@@ -1,0 +1,81 @@
+// Keeps what is shown fresh: listens to the service, and fetches the page's main part anew when
+// something has changed. htmx morphs it into place, so that focus, selection and scrolling stay.
+
+import { announce, listen } from "./connection.js";
+import { jobEvents } from "./job.js";
+
+const SHORTEST = 700; // milliseconds between two refreshes
+const SHARE = 8; // a refresh that took long is not begun again for so many times as long
+const SLOWEST = 15000; // milliseconds after which figures are fetched anew where nothing was told
+
+export function keepFresh() {
+  const main = () => document.getElementById("main");
+  const stream = () => main().dataset.events ?? `${document.body.dataset.base}/events`;
+  const job = jobEvents();
+  let timer = null;
+  let running = false;
+  let again = false;
+  let earliest = 0;
+  let shown = performance.now();
+
+  async function show(address = main().dataset.address) {
+    if (running) {
+      again = true;
+      return;
+    }
+    running = true;
+    again = false;
+    const begun = performance.now();
+    const before = main().dataset;
+    const was = { job: before.job, status: before.status };
+    await htmx.ajax("GET", address, {
+      source: document.body,
+      target: "#main",
+      select: "#main",
+      swap: "outerMorph",
+    });
+    running = false;
+    shown = performance.now();
+    earliest = shown + Math.max(SHORTEST, SHARE * (shown - begun));
+    const { job: id, status } = main().dataset;
+    if (id && id === was.job && status !== was.status) announce(`The job is ${status}.`);
+    connection.turnTo(stream());
+    if (again) soon();
+  }
+
+  /** Soon, and once for all that happens until then. */
+  function soon() {
+    if (document.hidden) {
+      again = true;
+      return;
+    }
+    if (timer !== null) return;
+    timer = setTimeout(() => {
+      timer = null;
+      show();
+    }, Math.max(earliest - performance.now(), 150));
+  }
+
+  function onEvent(name, event) {
+    const data = JSON.parse(event.data);
+    if (name in job) {
+      job[name](data);
+      return;
+    }
+    const { job: id } = main().dataset;
+    if (id && (name === "queues" || (name === "job" && data.id !== id))) return;
+    soon();
+  }
+
+  const connection = listen({
+    address: stream(),
+    events: ["job", "queues", "status", "progress", "log", "result"],
+    onEvent,
+    onAnew: job.anew,
+    onBack: soon,
+  });
+  setInterval(() => {
+    if (connection.isLive() && performance.now() - shown > SLOWEST) soon();
+  }, 5000);
+  return { show };
+}

@@ -1,0 +1,118 @@
+"""Jobs on the page: the list, each of them, and what can be done to one."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+
+from service.api.dependencies import BrokerDep, JobId, SettingsDep
+from service.api.page.choice import Choice, ChoiceDep
+from service.api.page.overview import queue_names
+from service.api.page.rendering import PageRoute, page, see
+from service.api.page.results import shown
+from service.api.page.timeline import timeline
+from service.api.schemas import ExecutionView
+from service.broker.broker import Broker
+from service.broker.listing import Page
+from service.broker.status import Status
+from service.errors import StatusConflict
+
+MOST_JOBS = 50
+
+router = APIRouter(prefix="/page/jobs", include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("")
+def list_jobs(
+    request: Request, broker: BrokerDep, settings: SettingsDep, choice: ChoiceDep
+) -> Response:
+    found = _found(broker, choice)
+    if choice.id and len(found.jobs) == 1 and not found.next_cursor:
+        return see(request, f"/page/jobs/{found.jobs[0].id}")
+    queues = broker.overview.queues(queue_names(broker, settings))
+    counts = [(str(status), sum(getattr(each, status) for each in queues)) for status in Status]
+    return page(
+        request,
+        "jobs.html",
+        active="jobs",
+        jobs=found.jobs,
+        next=found.next_cursor,
+        counts=counts,
+        choice=choice,
+        tasks=sorted(task.name for task in broker.catalogue),
+        queue_names=[queue.name for queue in queues],
+    )
+
+
+@router.get("/{job_id}")
+def show_job(job_id: JobId, request: Request, broker: BrokerDep) -> Response:
+    return _job_page(request, broker, job_id)
+
+
+@router.post("/{job_id}/cancel")
+def cancel_job(job_id: JobId, request: Request, broker: BrokerDep) -> Response:
+    return _acted(request, broker, job_id, broker.actions.cancel)
+
+
+@router.post("/{job_id}/retry")
+def retry_job(job_id: JobId, request: Request, broker: BrokerDep) -> Response:
+    return _acted(request, broker, job_id, broker.actions.retry)
+
+
+@router.post("/{job_id}/delete")
+def delete_job(job_id: JobId, request: Request, broker: BrokerDep) -> Response:
+    return _acted(request, broker, job_id, broker.actions.delete, then="/page/jobs")
+
+
+def _found(broker: Broker, choice: Choice) -> Page:
+    """The newest of them at little cost; whoever looks for older ones, or one, waits for a look at
+    all ids.
+    """
+    if choice.id or choice.cursor:
+        return broker.listing.page(choice.filter(), choice.cursor, MOST_JOBS)
+    jobs = broker.listing.latest(choice.filter(), MOST_JOBS)
+    return Page(jobs, jobs[-1].id if len(jobs) == MOST_JOBS else None)
+
+
+def _acted(
+    request: Request,
+    broker: Broker,
+    job_id: str,
+    act: Callable[[str], object],
+    then: str | None = None,
+) -> Response:
+    try:
+        act(job_id)
+    except StatusConflict as problem:
+        return _job_page(request, broker, job_id, HTTPStatus.CONFLICT, problem.detail)
+    return see(request, then or f"/page/jobs/{job_id}")
+
+
+def _job_page(
+    request: Request,
+    broker: Broker,
+    job_id: str,
+    status: HTTPStatus = HTTPStatus.OK,
+    notice: str = "",
+) -> Response:
+    job = broker.job(job_id)
+    executions = [ExecutionView(**entry) for entry in broker.executions(job_id)]
+    return page(
+        request,
+        "job.html",
+        status,
+        path=f"/page/jobs/{job_id}",
+        active="jobs",
+        job=job,
+        is_task=broker.catalogue.named(job.task) is not None,
+        parameters={name: shown(value) for name, value in (job.parameters or {}).items()},
+        result=shown(job.result),
+        executions=executions,
+        timeline=timeline(job, executions),
+        steps=[],
+        log=None,
+        progress=None,
+        why="",
+        eta="",
+        notice=notice,
+    )

@@ -1,0 +1,43 @@
+"""The home page: what is amiss, the queues, the workers, the latest jobs."""
+
+from fastapi import APIRouter, Request, Response
+
+from service.api.dependencies import BrokerDep, SettingsDep
+from service.api.page.choice import ChoiceDep
+from service.api.page.crew import busy, crew
+from service.api.page.notices import notices
+from service.api.page.rendering import PageRoute, page
+from service.broker.broker import Broker
+from service.broker.durability import durability
+from service.settings import Settings
+
+MOST_JOBS = 15
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("/")
+def show_overview(
+    request: Request, broker: BrokerDep, settings: SettingsDep, choice: ChoiceDep
+) -> Response:
+    names = queue_names(broker, settings)
+    queues, workers = broker.overview.queues(names), broker.overview.workers()
+    kept = durability(broker.client, settings.durability)
+    return page(
+        request,
+        "overview.html",
+        active="overview",
+        notices=notices(queues, workers, kept),
+        queues=[(queue, None) for queue in queues],
+        workers=crew(broker, workers),
+        busy=busy(workers),
+        jobs=broker.listing.latest(choice.filter(), MOST_JOBS),
+        choice=choice,
+        tasks=sorted(task.name for task in broker.catalogue),
+        queue_names=[queue.name for queue in queues],
+    )
+
+
+def queue_names(broker: Broker, settings: Settings) -> list[str]:
+    """Those that there are even where no job has come to them yet."""
+    return list(dict.fromkeys([*settings.served_queues, *broker.catalogue.queues()]))
