@@ -23,6 +23,20 @@ DEFECT = "This is a defect. The service's log holds the details."
 MOST_FIELDS_TOLD = 20  # of those that fail; a long list of wrong items would fill megabytes
 
 
+#: Errors that are no defects: callers are told of them.
+TOLD = (Problem, UnknownTask, RedisError)
+
+
+def problem_of(error: Problem | UnknownTask | RedisError) -> Problem:
+    """What callers are told for it."""
+    match error:
+        case UnknownTask():
+            return TaskNotFound(str(error), task=error.name)
+        case RedisError():
+            return RedisAway(f"Redis does not answer as it should: {error}.")
+    return error
+
+
 def problem_response(problem: Problem) -> Response:
     """The answer that tells a caller of this problem."""
     return _response(problem.document(), problem.headers)
@@ -86,12 +100,8 @@ def _response(document: dict[str, Any], headers: Mapping[str, str] | None = None
     return Response(body, document["status"], headers, media_type=MEDIA_TYPE)
 
 
-async def _on_problem(_: Request, error: Any) -> Response:
-    return problem_response(error)
-
-
-async def _on_unknown_task(_: Request, error: Any) -> Response:
-    return problem_response(TaskNotFound(str(error), task=error.name))
+async def _on_told(_: Request, error: Any) -> Response:
+    return problem_response(problem_of(error))
 
 
 async def _on_invalid_request(_: Request, error: Any) -> Response:
@@ -132,10 +142,6 @@ def _methods(request: Request) -> list[str]:
     ]
 
 
-async def _on_redis_error(_: Request, error: Any) -> Response:
-    return problem_response(RedisAway(f"Redis does not answer as it should: {error}."))
-
-
 async def _on_lost_caller(_: Request, error: Any) -> Response:
     # Nobody reads this; but it is no defect, and need not fill the log with tracebacks.
     return problem_response(MalformedBody("The connection was closed before the body's end."))
@@ -172,10 +178,10 @@ def _dotted(location: Iterable[Any], where: str) -> str:
 
 #: What Starlette and FastAPI are to answer errors with; a defect is not among them.
 HANDLERS: dict[Any, Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
-    Problem: _on_problem,
-    UnknownTask: _on_unknown_task,
+    Problem: _on_told,
+    UnknownTask: _on_told,
+    RedisError: _on_told,
     RequestValidationError: _on_invalid_request,
     HTTPException: _on_http_exception,
-    RedisError: _on_redis_error,
     ClientDisconnect: _on_lost_caller,
 }

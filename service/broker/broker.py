@@ -23,6 +23,7 @@ from service.broker.connection import (
     connect_for_callers,
     redis_url,
 )
+from service.broker.depths import Depths
 from service.broker.durability import Wait, durability, refusal
 from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
@@ -62,6 +63,7 @@ class Broker:
     forecaster: Forecaster
     explainer: Explainer
     queue_actions: QueueActions
+    depths: Depths
     assurer: ThreadPoolExecutor = field(repr=False)
     catalogue: Catalogue = field(repr=False)
 
@@ -104,6 +106,7 @@ class Broker:
             explainer=Explainer(client),
             bulk_actions=BulkActions(client, reader, listing, actions),
             queue_actions=QueueActions(client, overview),
+            depths=Depths(client),
             assurer=assurer,
             catalogue=catalogue,
         )

@@ -20,6 +20,7 @@ from rq.scheduler import RQScheduler
 from rq.utils import current_timestamp, now, utcformat
 
 from jobs.catalogue import Catalogue
+from service.depths import DEPTHS
 from service.execution.cron import Ticker
 from service.settings import Settings
 from service.tracing.export import flush_spans
@@ -35,6 +36,7 @@ MOST_AT_ONCE = 500  # jobs moved by one script run, during which Redis serves no
 #       lock that it holds ('1' | '0')
 _MOVE = (
     WAITING
+    + DEPTHS
     + """
 local name = ARGV[1]
 now, stamp = tonumber(ARGV[3]), ARGV[4]
@@ -43,6 +45,7 @@ for i = 1, #KEYS, 3 do
     if not holder or holder == name then
         if not holder or ARGV[6] == '1' then
             redis.call('SET', KEYS[i], name, 'EX', ARGV[2])
+            note_depth(KEYS[i + 2])
         end
         for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i + 1], 0, ARGV[3],
                 'LIMIT', 0, ARGV[5])) do

@@ -794,12 +794,6 @@ def test_a_callers_own_request_id_is_kept_where_it_is_harmless(
     assert (answer.headers["X-Request-ID"] == given) is kept
 
 
-def test_the_home_page_leads_to_the_documentation(api: TestClient) -> None:
-    answer = api.get("/")
-    assert (answer.status_code, answer.headers["Location"]) == (307, "docs")
-    assert api.get("/docs").status_code == 200
-
-
 # Below a path
 
 

@@ -17,6 +17,7 @@ FORBIDDEN = {
     "service/execution": ["service.api", "service.broker", "service.cli", "worker", "fastapi"],
     "service/adapters": ["service.api", "service.execution", "service.cli", "worker"],
     "service/api": ["service.execution", "service.cli", "worker", "redis_sentinel_url"],
+    "service/api/page": ["redis", "rq", "service.schedule_store", "service.history"],
     "service/settings.py": ["service.api", "service.broker", "service.execution", "rq", "redis"],
     "service/errors.py": ["service.settings", "service.api", "service.broker", "fastapi", "rq"],
     # What broker and execution share, since neither may import the other.
@@ -26,6 +27,7 @@ FORBIDDEN = {
     "service/pausing.py": ["service", "rq", "redis"],
     "service/cancellation.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/history.py": ["service.api", "service.broker", "service.execution", "rq", "redis"],
+    "service/depths.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/waiting.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/webhooks": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/schedule_store.py": ["service.api", "service.broker", "service.execution", "rq"],

@@ -8,14 +8,13 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from redis.exceptions import RedisError
 from starlette.responses import RedirectResponse
 
-from jobs.errors import UnknownTask
 from service.api.page.assets import assets_version
 from service.api.page.words import FILTERS
+from service.api.problems import TOLD, problem_of
 from service.api.visit import address, visit_of
-from service.errors import Problem, RedisAway, TaskNotFound
+from service.errors import Problem
 
 #: Nothing from elsewhere, nothing inline: a script that a job's output smuggled in would not run.
 POLICY = (
@@ -50,13 +49,8 @@ class PageRoute(APIRoute):
         async def handle(request: Request) -> Response:
             try:
                 return await answering(request)
-            except Problem as problem:
-                return _problem_page(request, problem)
-            except UnknownTask as error:
-                return _problem_page(request, TaskNotFound(str(error), task=error.name))
-            except RedisError as error:
-                told = f"Redis does not answer as it should: {error}."
-                return _problem_page(request, RedisAway(told))
+            except TOLD as error:
+                return _problem_page(request, problem_of(error))
 
         return handle
 

@@ -22,7 +22,8 @@ def duration(seconds: float | None) -> str:
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
-        return f"{seconds:.{seconds < 9.95}f}".removesuffix(".0") + " s"
+        digits = 1 if seconds < 9.95 else 0
+        return f"{seconds:.{digits}f} s".replace(".0 ", " ")
     if seconds < 3600:
         return _two_units(round(seconds), 60, "min", "s")
     if seconds < 48 * 3600:
