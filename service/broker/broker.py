@@ -36,6 +36,7 @@ from service.broker.patience import Patience
 from service.broker.queue_actions import QueueActions
 from service.broker.records import JobReader, JobRecord
 from service.broker.status import FINAL
+from service.broker.steps import Step, read_steps
 from service.broker.watch import StatusWatch
 from service.broker.why import Explainer
 from service.errors import JobNotFound, RedisUnsuitable
@@ -138,6 +139,10 @@ class Broker:
     def log(self, job_id: str) -> Log:
         """What the job has printed and logged, as far as it is kept. Raises `JobNotFound`."""
         return read_log(self.client, job_id)
+
+    def steps(self, job_id: str) -> list[Step]:
+        """The statuses that the job has come to since it was enqueued, oldest first."""
+        return read_steps(self.client, job_id)
 
     async def ended(self, job_id: str, seconds: float) -> bool:
         """Wait until the job has ended, or for this long; say whether it has.

@@ -8,16 +8,18 @@ from fastapi import APIRouter, Request, Response
 from service.api.dependencies import BrokerDep, JobId, SettingsDep
 from service.api.page.choice import Choice, ChoiceDep
 from service.api.page.overview import queue_names
-from service.api.page.rendering import PageRoute, page, see
+from service.api.page.rendering import PageRoute, is_part, page, see
 from service.api.page.results import shown
 from service.api.page.timeline import timeline
 from service.api.schemas import ExecutionView
 from service.broker.broker import Broker
 from service.broker.listing import Page
+from service.broker.log import Log
 from service.broker.status import Status
 from service.errors import StatusConflict
 
 MOST_JOBS = 50
+MOST_LINES = 2_000  # of a log; scripts keep as many
 
 router = APIRouter(prefix="/page/jobs", include_in_schema=False, route_class=PageRoute)
 
@@ -74,6 +76,15 @@ def _found(broker: Broker, choice: Choice) -> Page:
     return Page(jobs, jobs[-1].id if len(jobs) == MOST_JOBS else None)
 
 
+def _latest_lines(request: Request, broker: Broker, job_id: str) -> Log:
+    """None where scripts have the log already, and hear of each new line."""
+    if is_part(request):
+        return Log([], 0)
+    log = broker.log(job_id)
+    left_out = max(len(log.lines) - MOST_LINES, 0)
+    return Log(log.lines[left_out:], log.dropped + left_out)
+
+
 def _acted(
     request: Request,
     broker: Broker,
@@ -109,9 +120,8 @@ def _job_page(
         result=shown(job.result),
         executions=executions,
         timeline=timeline(job, executions),
-        steps=[],
-        log=None,
-        progress=None,
+        steps=broker.steps(job_id),
+        log=_latest_lines(request, broker, job_id),
         why="",
         eta="",
         notice=notice,

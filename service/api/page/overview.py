@@ -3,12 +3,14 @@
 from fastapi import APIRouter, Request, Response
 
 from service.api.dependencies import BrokerDep, SettingsDep
+from service.api.page.charts import Bars, depth, throughput
 from service.api.page.choice import ChoiceDep
 from service.api.page.crew import busy, crew
 from service.api.page.notices import notices
 from service.api.page.rendering import PageRoute, page
 from service.broker.broker import Broker
 from service.broker.durability import durability
+from service.broker.overview import QueueOverview
 from service.settings import Settings
 
 MOST_JOBS = 15
@@ -28,7 +30,7 @@ def show_overview(
         "overview.html",
         active="overview",
         notices=notices(queues, workers, kept),
-        queues=[(queue, None) for queue in queues],
+        queues=_charted(broker, queues),
         workers=crew(broker, workers),
         busy=busy(workers),
         jobs=broker.listing.latest(choice.filter(), MOST_JOBS),
@@ -36,6 +38,19 @@ def show_overview(
         tasks=sorted(task.name for task in broker.catalogue),
         queue_names=[queue.name for queue in queues],
     )
+
+
+def _charted(broker: Broker, queues: list[QueueOverview]) -> list[tuple[QueueOverview, Bars, Bars]]:
+    """Each with its depth and its throughput over the last hour."""
+    depths = broker.depths.lately([queue.name for queue in queues])
+    return [
+        (
+            queue,
+            depth(depths[queue.name], queue.queued),
+            throughput(broker.history.series("queue", queue.name, "hour")),
+        )
+        for queue in queues
+    ]
 
 
 def queue_names(broker: Broker, settings: Settings) -> list[str]:

@@ -76,10 +76,15 @@ def page(
         docs=_docs(request),
         dashboard=visit_of(request.scope).has_dashboard,
         version=_VERSION,
-        layout="part.html" if "#main" in request.headers.get("hx-target", "") else "whole.html",
+        layout="part.html" if is_part(request) else "whole.html",
         **content,
     )
     return Response(text, status, _HEADERS | (headers or {}), media_type="text/html; charset=utf-8")
+
+
+def is_part(request: Request) -> bool:
+    """Whether scripts ask for what has changed on a page that is there."""
+    return "#main" in request.headers.get("hx-target", "")
 
 
 def see(request: Request, path: str) -> Response:

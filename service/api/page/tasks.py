@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from jobs import Task
 from service.api.dependencies import BrokerDep, SettingsDep
+from service.api.page.charts import run_times, throughput
 from service.api.page.fields import Filled, fields_of, filled, shown_values
 from service.api.page.forms import FormDep
 from service.api.page.overview import queue_names
@@ -29,7 +30,10 @@ router = APIRouter(prefix="/page/tasks", include_in_schema=False, route_class=Pa
 
 @router.get("")
 def list_tasks(request: Request, broker: BrokerDep) -> Response:
-    rows = [{"task": task, "throughput": None} for task in broker.catalogue]
+    rows = [
+        (task, throughput(broker.history.series("task", task.name, "hour")))
+        for task in broker.catalogue
+    ]
     return page(request, "tasks.html", active="tasks", rows=rows)
 
 
@@ -127,8 +131,8 @@ def _task_page(
         options=asked or {},
         queue_names=queue_names(broker, settings),
         jobs=broker.listing.latest(JobFilter(task=task.name), MOST_JOBS),
-        throughput=None,
-        times=None,
+        throughput=throughput(broker.history.series("task", task.name, "hour")),
+        times=run_times(broker.history.series("task", task.name, "day")),
     )
 
 

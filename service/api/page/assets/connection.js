@@ -5,6 +5,7 @@
 // where the connection hangs without a word, it is made anew here.
 
 const RETRY = 1500; // milliseconds until a stream is opened again that was given up
+const ASK = 5000; // the same, where the service answers and streams nothing
 const GRACE = 1200; // milliseconds that a stream may be away before it is called lost
 const QUIET = 10000; // milliseconds without an event, after which the service is asked for a sign
 const PATIENCE = 5000; // milliseconds for that sign
@@ -27,8 +28,8 @@ export function listen({ address, events, onEvent, onAnew, onBack }) {
     opened.addEventListener("error", () => {
       if (opened !== source) return;
       live = false;
-      losing ??= setTimeout(lose, GRACE);
-      if (opened.readyState === EventSource.CLOSED) retrying = setTimeout(retry, RETRY);
+      if (opened.readyState === EventSource.CLOSED) refused(opened);
+      else losing ??= setTimeout(lose, GRACE);
     });
     for (const name of events) {
       opened.addEventListener(name, (event) => {
@@ -39,10 +40,17 @@ export function listen({ address, events, onEvent, onAnew, onBack }) {
     }
   }
 
-  /** The stream was refused. Where the service is there, what was listened to may be gone. */
-  async function retry() {
-    if (await isThere()) onBack();
-    open();
+  /** Nothing streams. Where the service is there all the same, the page asks instead of hearing. */
+  async function refused(opened) {
+    const there = await isThere();
+    if (opened !== source) return;
+    if (there) {
+      found();
+      onBack();
+    } else {
+      lose();
+    }
+    retrying = setTimeout(open, there ? ASK : RETRY);
   }
 
   function close() {

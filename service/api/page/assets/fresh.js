@@ -7,6 +7,7 @@ import { jobEvents } from "./job.js";
 const SHORTEST = 700; // milliseconds between two refreshes
 const SHARE = 8; // a refresh that took long is not begun again for so many times as long
 const SLOWEST = 15000; // milliseconds after which figures are fetched anew where nothing was told
+const MOVING = 2000; // the same, where bars are shown that move
 
 export function keepFresh() {
   const main = () => document.getElementById("main");
@@ -75,7 +76,8 @@ export function keepFresh() {
     onBack: soon,
   });
   setInterval(() => {
-    if (connection.isLive() && performance.now() - shown > SLOWEST) soon();
-  }, 5000);
+    const most = main().querySelector("ul progress, table progress") ? MOVING : SLOWEST;
+    if (connection.isLive() && performance.now() - shown > most) soon();
+  }, 1000);
   return { show };
 }

@@ -1,5 +1,7 @@
 // What a job tells while it runs: its progress and its log, without a look at the rest of the page.
 
+import { clock } from "./times.js";
+
 const MOST_LINES = 2000; // that are kept in the page
 // What terminals take for colours and cursor movements; words.py has the same.
 const CONTROLS = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g;
@@ -72,7 +74,7 @@ function shownLine({ at, stream, level, text }) {
   line.className = (level ?? stream).toLowerCase();
   const time = document.createElement("time");
   time.dateTime = at;
-  time.textContent = new Date(at).toISOString().slice(11, 19);
+  time.textContent = clock(new Date(at));
   const label = document.createElement("b");
   label.textContent = level ?? stream;
   const words = document.createElement("span");

@@ -26,11 +26,20 @@ function two(amount, size, large, small) {
   return `${Math.floor(amount / size)} ${large}${rest ? ` ${rest} ${small}` : ""}`;
 }
 
+/** The time of day on the reader's clock: `09:30:05`. */
+export function clock(moment) {
+  return moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+}
+
 /** Rewrites all times once a second, while somebody can see them. */
 export function tickTimes() {
   setInterval(() => {
     if (document.hidden) return;
     const now = Date.now();
+    for (const time of document.querySelectorAll("time[data-clock]")) {
+      const words = clock(new Date(time.dateTime));
+      if (time.textContent !== words) time.textContent = words;
+    }
     for (const time of document.querySelectorAll("time[data-ago], time[data-since]")) {
       const moment = Date.parse(time.dateTime);
       const words = "since" in time.dataset ? duration(Math.max(now - moment, 0) / 1000) : ago(moment, now);
