@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: up test check bench bench-submit bench-waiting bench-eta chaos durability docs docs-serve clean
+.PHONY: up test check bench bench-submit bench-waiting bench-eta chaos durability docs docs-serve
+.PHONY: screenshots clean
 .DEFAULT_GOAL := up
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -56,6 +57,10 @@ docs: $(VENV)/.installed
 
 docs-serve: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
+# The pictures of the page, in docs/. They need Chromium (apt-get install chromium).
+screenshots: $(VENV)/.installed
+	$(BIN)/python -m tests.browser.pictures
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -42,7 +42,11 @@ class Service:
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start_api(self) -> None:
-        command = ("-m", "service.cli", "serve", "--port", str(self._port))
+        command = (
+            ("/tmp/shim.py", str(self._port))
+            if os.environ.get("SHIM")
+            else ("-m", "service.cli", "serve", "--port", str(self._port))
+        )
         self._api = self._start(*command)
         eventually(lambda: is_live(self.url))
 
@@ -51,9 +55,9 @@ class Service:
         os.killpg(self._api.pid, signal.SIGKILL)
         self._api.wait()
 
-    def start_worker(self) -> None:
+    def start_worker(self, *arguments: str) -> None:
         before = self._redis.client.scard("rq:workers")
-        self._start("worker.py")
+        self._start("worker.py", *arguments)
         eventually(lambda: self._redis.client.scard("rq:workers") > before)
 
     def submit(self, task: str, **parameters: Any) -> str:
@@ -92,14 +96,14 @@ class Service:
 
 
 @contextlib.contextmanager
-def a_service_to_look_at() -> Iterator[Service]:
+def a_service_to_look_at() -> Iterator[tuple[Service, RedisServer]]:
     """With one worker, for as long as the block lasts."""
     with a_redis() as redis, tempfile.TemporaryDirectory() as data:
         service = Service(redis, Path(data))
         try:
             service.start_worker()
             service.start_api()
-            yield service
+            yield service, redis
         finally:
             service.close()
 
@@ -143,7 +147,7 @@ class Complaints:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    with a_service_to_look_at() as service:
+    with a_service_to_look_at() as (service, _):
         yield service
 
 
@@ -151,7 +155,7 @@ def service() -> Iterator[Service]:
 def browser() -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
-        if os.environ.get("PADDOCK_NEEDS_CHROMIUM"):
+        if os.environ.get("TESTS_NEED_CHROMIUM"):
             pytest.fail("no Chromium here: apt-get install chromium")
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     with a_browser(program) as browser:

@@ -15,6 +15,7 @@ from service.api.schemas import ExecutionView
 from service.broker.broker import Broker
 from service.broker.listing import Page
 from service.broker.log import Log
+from service.broker.overview import QueueOverview
 from service.broker.status import Status
 from service.errors import StatusConflict
 
@@ -32,14 +33,13 @@ def list_jobs(
     if choice.id and len(found.jobs) == 1 and not found.next_cursor:
         return see(request, f"/page/jobs/{found.jobs[0].id}")
     queues = broker.overview.queues(queue_names(broker, settings))
-    counts = [(str(status), sum(getattr(each, status) for each in queues)) for status in Status]
     return page(
         request,
         "jobs.html",
         active="jobs",
         jobs=found.jobs,
         next=found.next_cursor,
-        counts=counts,
+        counts=[(str(status), _count(queues, status, choice)) for status in Status],
         choice=choice,
         tasks=sorted(task.name for task in broker.catalogue),
         queue_names=[queue.name for queue in queues],
@@ -83,6 +83,14 @@ def _latest_lines(request: Request, broker: Broker, job_id: str) -> Log:
     log = broker.log(job_id)
     left_out = max(len(log.lines) - MOST_LINES, 0)
     return Log(log.lines[left_out:], log.dropped + left_out)
+
+
+def _count(queues: list[QueueOverview], status: Status, choice: Choice) -> int | None:
+    """None where nobody has counted them: of one task, say."""
+    if choice.task or choice.id:
+        return None
+    fitting = (each for each in queues if choice.queue in (None, each.name))
+    return sum(int(getattr(each, status)) for each in fitting)
 
 
 def _acted(

@@ -7,7 +7,7 @@ import { jobEvents } from "./job.js";
 const SHORTEST = 700; // milliseconds between two refreshes
 const SHARE = 8; // a refresh that took long is not begun again for so many times as long
 const SLOWEST = 15000; // milliseconds after which figures are fetched anew where nothing was told
-const MOVING = 2000; // the same, where bars are shown that move
+const MOVING = 1500; // the same, where bars are shown that move
 
 export function keepFresh() {
   const main = () => document.getElementById("main");
@@ -18,6 +18,7 @@ export function keepFresh() {
   let again = false;
   let earliest = 0;
   let shown = performance.now();
+  let told = { id: main().dataset.job, status: main().dataset.status };
 
   async function show(address = main().dataset.address) {
     if (running) {
@@ -27,8 +28,6 @@ export function keepFresh() {
     running = true;
     again = false;
     const begun = performance.now();
-    const before = main().dataset;
-    const was = { job: before.job, status: before.status };
     await htmx.ajax("GET", address, {
       source: document.body,
       target: "#main",
@@ -38,9 +37,6 @@ export function keepFresh() {
     running = false;
     shown = performance.now();
     earliest = shown + Math.max(SHORTEST, SHARE * (shown - begun));
-    const { job: id, status } = main().dataset;
-    if (id && id === was.job && status !== was.status) announce(`The job is ${status}.`);
-    connection.turnTo(stream());
     if (again) soon();
   }
 
@@ -53,7 +49,8 @@ export function keepFresh() {
     if (timer !== null) return;
     timer = setTimeout(() => {
       timer = null;
-      show();
+      if (document.hidden) again = true;
+      else show();
     }, Math.max(earliest - performance.now(), 150));
   }
 
@@ -68,6 +65,15 @@ export function keepFresh() {
     soon();
   }
 
+  /** Whether fetched here or come with the answer to a button. */
+  function swapped() {
+    const { job: id, status } = main().dataset;
+    if (id && id === told.id && status !== told.status) announce(`The job is ${status}.`);
+    told = { id, status };
+    connection.turnTo(stream());
+  }
+
+  document.addEventListener("htmx:after:swap", swapped);
   const connection = listen({
     address: stream(),
     events: ["job", "queues", "status", "progress", "log", "result"],
