@@ -235,7 +235,7 @@ def _banner(settings: Settings, catalogue: Catalogue, listener: socket.socket) -
         [
             "Paddock is up. Ctrl-C stops it; accepted jobs are kept.",
             f"  API        {address}  (docs: {address}/docs)",
-            f"  dashboard  {address}/dashboard/",
+            f"  page       {address}/  (rq-dashboard: {address}/dashboard/)",
             f"  Redis      {without_password(redis_url(settings))}",
             *workers_shown(settings),
             f"  tasks      {', '.join(task.name for task in catalogue)}",

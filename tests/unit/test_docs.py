@@ -46,6 +46,7 @@ def segments(path: str) -> tuple[str, ...]:
 
 ROUTES = {(method, segments(path)) for method, path, _ in operations(document())} | {
     *(("GET", (page,)) for page in ("docs", "dashboard", "openapi.json")),
+    ("GET", ()),  # the page
     ("POST", ("hooks", "paddock")),  # of a receiver of webhooks
 }
 
