@@ -9,7 +9,6 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Browser, Page

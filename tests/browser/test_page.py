@@ -6,6 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from service.api.page.words import duration
 from tests.browser.conftest import PATIENCE, Complaints, Service
 
 expect.set_options(timeout=PATIENCE)
@@ -37,6 +38,7 @@ def test_a_job_that_is_submitted_by_the_form_is_watched_to_its_end_without_a_rel
     expect(page.get_by_role("heading", level=1)).to_contain_text("finished")
     expect(page.get_by_role("status")).to_have_text("The job is finished.")
     expect(page.locator(".result")).to_contain_text("booked")
+    expect(page).to_have_title("finished: import_orders · Paddock")
     assert page.evaluate("window.loadedOnce")
 
 
@@ -245,6 +247,20 @@ def test_without_scripts_everything_is_shown_and_forms_work(
     page.goto("/?status=finished")
     expect(page.get_by_role("button", name="Show")).to_be_visible()
     context.close()
+
+
+def test_times_are_told_alike_by_the_service_and_by_the_page(page: Page) -> None:
+    page.goto("/")
+    seconds = [0, 0.0304, 0.9996, 1, 3.04, 9.96, 42.3, 59.96, 61, 200, 3599.7, 7500, 200_000]
+    told = page.evaluate(
+        """async (seconds) => {
+            const place = document.querySelector("script[type=module]").src;
+            const { duration } = await import(place.replace("page.js", "times.js"));
+            return seconds.map(duration);
+        }""",
+        seconds,
+    )
+    assert told == [duration(each) for each in seconds]
 
 
 def test_a_hidden_page_asks_for_nothing(context: BrowserContext, page: Page) -> None:

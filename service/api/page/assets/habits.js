@@ -62,3 +62,18 @@ export function sendOnce() {
     for (const button of document.querySelectorAll("form[data-once] button")) button.disabled = false;
   });
 }
+
+/** A question that is open closes on Escape, and on a press anywhere else. */
+export function changeMind() {
+  const open = () => document.querySelectorAll("details.careful[open]");
+  document.addEventListener("click", (event) => {
+    for (const question of open()) if (!question.contains(event.target)) question.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const question of open()) {
+      question.open = false;
+      question.querySelector("summary").focus();
+    }
+  });
+}

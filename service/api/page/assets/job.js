@@ -27,7 +27,6 @@ export function jobEvents() {
 
   const button = document.getElementById("follow");
   if (button) {
-    button.hidden = false;
     button.addEventListener("click", () => setFollowing(!following));
     // Who scrolls up reads; who scrolls to the end waits for more.
     for (const gesture of ["wheel", "touchmove", "keydown"]) {
@@ -43,6 +42,8 @@ export function jobEvents() {
     /** The stream begins anew, and tells all from the start. */
     anew() {
       replayed = true;
+      const button = document.getElementById("follow");
+      if (button) button.hidden = !document.getElementById("main").dataset.events;
     },
 
     log({ lines }) {

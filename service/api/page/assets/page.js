@@ -2,7 +2,7 @@
 
 import { keepFresh } from "./fresh.js";
 import { tickTimes } from "./times.js";
-import { chooseTheme, findWithSlash, filterAtOnce, sendOnce } from "./habits.js";
+import { changeMind, chooseTheme, filterAtOnce, findWithSlash, sendOnce } from "./habits.js";
 
 const fresh = keepFresh();
 tickTimes();
@@ -10,3 +10,4 @@ chooseTheme();
 findWithSlash();
 filterAtOnce(fresh);
 sendOnce();
+changeMind();
