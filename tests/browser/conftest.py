@@ -67,6 +67,9 @@ class Service:
         job_id: str = answer.json()["id"]
         return job_id
 
+    def cancel(self, job_id: str) -> None:
+        assert httpx.post(f"{self.url}/jobs/{job_id}/cancel", timeout=30).is_success
+
     def ended(self, job_id: str) -> Any:
         """The job, once it has."""
         job = httpx.get(f"{self.url}/jobs/{job_id}?wait=20", timeout=30).json()

@@ -1,6 +1,7 @@
 """The page in a real browser: what moves by itself, what hands do, and who it is usable by."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -113,6 +114,7 @@ def test_a_fault_stands_at_its_field(page: Page, complaints: Complaints) -> None
     page.get_by_label("message").fill("Two\nlines")
     page.get_by_role("button", name="Submit").click()
     expect(page.locator("#field-to")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#field-to")).to_be_focused()
     expect(page.locator("#field-to-fault")).to_contain_text("not a valid email address")
     expect(page.get_by_label("message")).to_have_value("Two\nlines")
 
@@ -163,14 +165,22 @@ def looks(service: Service) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def looks_with_a_running_job(service: Service, looks: dict[str, str]) -> Iterator[dict[str, str]]:
+    job_id = service.submit("import_orders", file="a-file-with-a-long-name.csv", seconds=60)
+    yield looks | {"running job": f"/page/jobs/{job_id}"}
+    service.cancel(job_id)
+    service.ended(job_id)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_a_serious_fault_for_people_who_see_or_hear_it_otherwise(
-    page: Page, looks: dict[str, str], complaints: Complaints, scheme: str
+    page: Page, looks_with_a_running_job: dict[str, str], complaints: Complaints, scheme: str
 ) -> None:
     complaints.expected += ("404",)
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     axe = Axe()
-    for name, path in looks.items():
+    for name, path in looks_with_a_running_job.items():
         page.goto(path)
         faults = axe.run(page).response["violations"]
         serious = [
@@ -183,11 +193,11 @@ def test_no_page_has_a_serious_fault_for_people_who_see_or_hear_it_otherwise(
 
 
 def test_no_page_is_wider_than_a_phone(
-    page: Page, looks: dict[str, str], complaints: Complaints
+    page: Page, looks_with_a_running_job: dict[str, str], complaints: Complaints
 ) -> None:
     complaints.expected += ("404",)
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    for name, path in looks.items():
+    for name, path in looks_with_a_running_job.items():
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], name
 
