@@ -6,6 +6,7 @@ from jobs.catalogue import Catalogue
 from service.api import (
     batches,
     bulk,
+    events,
     health,
     history,
     job_log,
@@ -31,7 +32,7 @@ def add_routes(router: APIRouter, catalogue: Catalogue, schemas: TaskSchemas) ->
     add_submit_routes(router, catalogue, schemas)
     add_batch_routes(router, catalogue, schemas)
     router.include_router(task_routes(catalogue))
-    for module in (jobs, bulk, job_log, why, batches, queues, workers, schedules, history):
+    for module in (jobs, bulk, job_log, events, why, batches, queues, workers, schedules, history):
         router.include_router(module.router)
     router.include_router(metrics.router)
     router.routes += [*health.router.routes, ComponentsRoute(schemas.components)]

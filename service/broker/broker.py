@@ -28,6 +28,7 @@ from service.broker.durability import Wait, durability, refusal
 from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
 from service.broker.eta import Forecaster
+from service.broker.feed import Feed
 from service.broker.history import History
 from service.broker.listing import JobListing
 from service.broker.log import Log, read_log
@@ -46,13 +47,14 @@ from service.webhooks.delivery import deliver_webhook
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The enqueuers, `watch` and `ended` are for the event loop; the rest is for threads."""
+    """The enqueuers, `watch`, `feed` and `ended` are for the event loop, the rest for threads."""
 
     client: "redis.Redis"
     async_client: "redis.asyncio.Redis"
     enqueuer: Enqueuer
     batch_enqueuer: BatchEnqueuer
     watch: StatusWatch
+    feed: Feed
     reader: JobReader
     listing: JobListing
     actions: JobActions
@@ -96,6 +98,7 @@ class Broker:
             ),
             batch_enqueuer=BatchEnqueuer(async_client, client, assure),
             watch=StatusWatch(async_client),
+            feed=Feed(async_client),
             reader=reader,
             listing=listing,
             actions=actions,
@@ -115,6 +118,7 @@ class Broker:
     async def aclose(self) -> None:
         """Close all connections."""
         self.assurer.shutdown(wait=False)
+        await self.feed.aclose()
         await self.async_client.aclose()
         self.client.close()
 

@@ -1,0 +1,153 @@
+"""What a reader of a job's journal has not seen yet, in the order in which it happened."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from rq.job import JobStatus
+from rq.utils import utcparse
+
+from service.broker.journals import Reading
+from service.broker.status import Status, status_of
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a reader has come. What it is given goes on from there."""
+
+    entry: int = 0  #: number of the journal's last entry that was seen
+    progress: int = 0  #: number of the report likewise
+    status: Status | None = None  #: the last that was told
+    is_end: bool = False  #: whether the job's result was told as well
+
+    def __str__(self) -> str:
+        return f"{self.entry}.{self.progress}.{self.status or ''}{'.end' if self.is_end else ''}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The place that this was made of; the beginning where it was made of none."""
+        try:
+            entry, progress, status, *end = text.split(".")
+            return cls(int(entry), int(progress), Status(status) if status else None, bool(end))
+        except ValueError:
+            return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class StatusNews:
+    """The job has come to a status."""
+
+    status: Status
+    at: datetime
+    attempt: int  #: executions begun until then
+    worker: str | None  #: that runs it
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressNews:
+    """How far the job is, as it has told last."""
+
+    fraction: float | None
+    message: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LogNews:
+    """What the job has printed or logged: each line has `at`, `stream`, `level` and `text`."""
+
+    lines: list[dict[str, Any]]
+
+
+News = StatusNews | ProgressNews | LogNews
+
+
+def news_in(reading: Reading, place: Place) -> list[tuple[Place, News]]:
+    """What this reading has for who has come to this place, and the place after each."""
+    return list(_news_in(reading, place))
+
+
+def _news_in(reading: Reading, place: Place) -> Iterator[tuple[Place, News]]:
+    if place.entry > reading.last:
+        place = Place()  # the job of this id is another one, or its Redis has lost some
+    for number, entry in enumerate(reading.entries, reading.first):
+        news = _in_entry(entry)
+        if isinstance(news, StatusNews):
+            if number == 1 and place.status is None and news.status is Status.RUNNING:
+                # No entry tells of its being enqueued.
+                place = replace(place, status=Status.QUEUED)
+                yield place, StatusNews(Status.QUEUED, _time(reading.enqueued_at), 0, None)
+            if news.status.is_final and number == reading.last:
+                for reported, report in _progress(reading, place):
+                    place = reported
+                    yield place, report
+            place = replace(place, status=news.status)
+        place = replace(place, entry=number, is_end=False)
+        if news is not None:
+            yield place, news
+    if not reading.is_all:
+        return
+    place = replace(place, entry=reading.last)
+    for reported, report in _progress(reading, place):
+        place = reported
+        yield place, report
+    if reading.status not in (None, place.status):
+        # One who has just come, or another program has moved it, which keeps no journal.
+        yield replace(place, status=reading.status, is_end=False), _status_now(reading)
+
+
+def _in_entry(entry: bytes) -> StatusNews | LogNews | None:
+    """None where it can't be read: anybody may have written anything."""
+    try:
+        told = json.loads(entry.partition(b" ")[2])
+        if told["event"] == "log":
+            return LogNews([_line(*line) for line in told["lines"]])
+        status = status_of(JobStatus(told["status"]))
+        return StatusNews(status, _moment(told["at"]), int(told["attempt"]), told.get("worker"))
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
+
+
+def _line(at: float, stream: str, level: str | None, text: str) -> dict[str, Any]:
+    return {"at": _moment(at), "stream": stream, "level": level, "text": text}
+
+
+def _progress(reading: Reading, place: Place) -> Iterator[tuple[Place, ProgressNews]]:
+    """The latest report, unless it was seen."""
+    try:
+        told = json.loads(reading.progress or b"{}")
+        number = int(told.get("number", place.progress))
+        if number != place.progress:
+            report = ProgressNews(told["fraction"], told["message"], _moment(told["at"]))
+            yield replace(place, progress=number), report
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return
+
+
+def _status_now(reading: Reading) -> StatusNews:
+    """Made of the job's record."""
+    assert reading.status is not None
+    if reading.status.is_final:
+        at = reading.ended_at
+    elif reading.status is Status.RUNNING:
+        at = reading.started_at
+    else:
+        at = reading.enqueued_at
+    # A stock worker counts no attempts.
+    attempts = max(reading.attempts, 1 if reading.started_at else 0)
+    worker = reading.worker if reading.status is Status.RUNNING else None
+    return StatusNews(reading.status, _time(at), attempts, worker)
+
+
+def _moment(unix: float) -> datetime:
+    return datetime.fromtimestamp(unix, UTC)
+
+
+def _time(stamp: bytes | None) -> datetime:
+    """As RQ writes it; now, where it has written none."""
+    try:
+        return utcparse(stamp.decode()) if stamp else datetime.now(UTC)
+    except ValueError:
+        return datetime.now(UTC)
