@@ -39,6 +39,7 @@ class LoopHarness(Forked):
         super().__init__(pid, channel)
         self.jobs_given = 0
         self.lag = Lag()
+        self._delays = 0.0  # seconds that its loop was late in all, until it last was in time
         self._heard_at = time.monotonic()
         self._aloft = 0  # jobs that it has and that have not ended
         self._is_deaf = False  # its channel is closed at its end
@@ -120,7 +121,7 @@ class LoopHarness(Forked):
         """The jobs that have ended, by their executions' ids."""
         if self._beats is not None:
             for header, _ in self._arrived(self._beats):
-                self.lag = Lag(**header)
+                self._note(Lag(**header))
                 self.excuse()
         self._listener.hear()
         for header, body in self._arrived(self._channel):
@@ -128,6 +129,11 @@ class LoopHarness(Forked):
             if header["unsent"]:
                 self._unsent[header["execution"]] = header["unsent"]
             yield header["execution"], read_outcome(header, body)
+
+    @property
+    def delays(self) -> float:
+        """Seconds that its loop has been late in all."""
+        return self._delays + self.lag.late
 
     def excuse(self) -> None:
         """Count its silence from now on."""
@@ -149,6 +155,11 @@ class LoopHarness(Forked):
         if self._beats is not None:
             self._beats.close()
             self._beats = None
+
+    def _note(self, lag: Lag) -> None:
+        if lag.late < self.lag.late:
+            self._delays += self.lag.late
+        self.lag = lag
 
     def _arrived(self, channel: Channel) -> Iterator[Message]:
         while channel.has_arrived():

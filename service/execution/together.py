@@ -37,6 +37,7 @@ class Flight:
     horse: LoopHarness
     began: float  #: monotonic
     latest: float  #: the age at which its horse is killed
+    delays: float  #: seconds that the horse's loop had been late in all, before
     cancel_by: float | None = None  #: monotonic; then, too
 
     def usage(self) -> Usage:
@@ -83,7 +84,9 @@ class Together:
         if not self._horses or self._horses[-1].is_spent:
             self._horses.append(LoopHarness.start(self._run))
         horse, latest = self._horses[-1], latest_age(taken.job, self._timeout_grace)
-        self._flights[taken.execution.id] = Flight(taken, horse, time.monotonic(), latest)
+        self._flights[taken.execution.id] = Flight(
+            taken, horse, time.monotonic(), latest, horse.delays
+        )
         horse.begin(taken.job, taken.reported)
 
     def pids(self) -> list[int]:
@@ -172,9 +175,10 @@ class Together:
         return None
 
     def _held_up(self, flight: Flight) -> float:
-        """Seconds that its loop is late for another job; it may not even have begun."""
+        """Seconds that its loop was late, not for itself; it may not even have begun meanwhile."""
         lag = flight.horse.lag
-        return lag.late if lag.execution not in ("", flight.taken.execution.id) else 0.0
+        own = lag.late if lag.execution in ("", flight.taken.execution.id) else 0.0
+        return flight.horse.delays - own - flight.delays
 
     def _is_stuck(self, horse: LoopHarness) -> bool:
         mute = horse.silence >= self._block_limit + MUTE_GRACE

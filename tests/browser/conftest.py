@@ -42,12 +42,7 @@ class Service:
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start_api(self) -> None:
-        command = (
-            ("/tmp/shim.py", str(self._port))
-            if os.environ.get("SHIM")
-            else ("-m", "service.cli", "serve", "--port", str(self._port))
-        )
-        self._api = self._start(*command)
+        self._api = self._start("-m", "service.cli", "serve", "--port", str(self._port))
         eventually(lambda: is_live(self.url))
 
     def stop_api(self) -> None:

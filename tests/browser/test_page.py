@@ -65,6 +65,30 @@ def test_a_job_that_failed_shows_its_error_and_is_retried(page: Page, service: S
     assert service.job(job_id)["attempts"] == 2
 
 
+def test_all_failed_jobs_of_a_task_are_retried_by_one_button(page: Page, service: Service) -> None:
+    ids = [service.submit("import_orders", file="b.csv", rows=1, fail_at=0) for _ in range(2)]
+    for job_id in ids:
+        service.ended(job_id)
+    page.goto("/page/jobs?status=failed&task=import_orders")
+    page.get_by_role("button", name="Retry all failed").first.click()
+    page.wait_for_url(re.compile("task=import_orders$"))
+    assert [service.ended(job_id)["attempts"] for job_id in ids] == [2, 2]
+
+
+def test_a_queue_is_paused_and_resumed_by_a_button_and_its_jobs_say_so(
+    page: Page, service: Service
+) -> None:
+    page.goto("/")
+    page.get_by_role("button", name="Pause queue cpu").click()
+    expect(page.get_by_role("button", name="Resume queue cpu")).to_be_visible()
+    chart = service.submit("draw_chart")
+    page.goto(f"/page/jobs/{chart}")
+    expect(page.locator(".why")).to_contain_text("paused")
+    page.goto("/")
+    page.get_by_role("button", name="Resume queue cpu").click()
+    assert service.ended(chart)["status"] == "finished"
+
+
 def test_what_a_job_did_comes_up_on_the_overview_by_itself(page: Page, service: Service) -> None:
     page.goto("/?task=list_customers")
     expect(page.locator("#link")).to_contain_text("Live")

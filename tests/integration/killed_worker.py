@@ -27,6 +27,7 @@ from service.execution.io_worker import IOWorker
 from service.execution.loop_harness import LoopHarness
 from service.execution.loop_horse import LoopHorse
 from service.execution.loop_runs import AsyncRun
+from service.execution.recording import Recorder
 from service.execution.recovery import Recovery
 from service.execution.settlement import Settler
 from service.execution.stable import Stable
@@ -46,6 +47,7 @@ CLASSES: dict[str, Any] = {
         IOWorker,
         LoopHarness,
         LoopHorse,
+        Recorder,
         Recovery,
         Settler,
         Stable,

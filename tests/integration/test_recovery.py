@@ -256,9 +256,9 @@ IN_THE_IO_WORKER = [
     ("LoopHarness.begin", "after", "SIGKILL"),
     ("LoopHarness.begin", "after", "SIGTERM"),
     ("Taken.ended", "before", "SIGKILL"),
-    ("IOWorker._is_recorded", "before", "SIGKILL"),
-    ("IOWorker._is_recorded", "before", "SIGTERM"),
-    ("IOWorker._is_recorded", "after", "SIGKILL"),
+    ("Recorder._is_recorded", "before", "SIGKILL"),
+    ("Recorder._is_recorded", "before", "SIGTERM"),
+    ("Recorder._is_recorded", "after", "SIGKILL"),
 ]
 IN_THE_LOOP_HORSE = [
     ("IOWorker._run_loop_horse", "before", "self"),

@@ -6,11 +6,11 @@ morphed into place whenever the service's events tell that something has changed
 
 from fastapi import APIRouter
 
-from service.api.page import assets, jobs, overview, schedules, tasks, workers
+from service.api.page import assets, jobs, overview, queues, schedules, tasks, workers
 
 
 def add_page_routes(router: APIRouter) -> None:
     """`/`, and what lies below `/page` and `/assets`. Documented in no OpenAPI document."""
-    for module in (overview, jobs, tasks, schedules, workers):
+    for module in (overview, queues, jobs, tasks, schedules, workers):
         router.include_router(module.router)
     router.routes += assets.router.routes

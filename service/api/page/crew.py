@@ -44,7 +44,7 @@ def crew(broker: Broker, workers: list[WorkerOverview]) -> list[CrewMember]:
             last_seen_at=worker.last_seen_at,
             finished=worker.finished,
             failed=worker.failed,
-            memory=None,
+            memory=None if worker.rss is None else worker.rss + (worker.horses_rss or 0),
             running=[record for each in shown[worker.name] if (record := records[each])],
             more=len(worker.jobs) - len(shown[worker.name]),
         )

@@ -1,11 +1,12 @@
 """Jobs on the page: the list, each of them, and what can be done to one."""
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.dependencies import BrokerDep, JobId, SettingsDep
+from service.api.dependencies import BrokerDep, JobId, SettingsDep, caller_of
 from service.api.page.choice import Choice, ChoiceDep
 from service.api.page.overview import queue_names
 from service.api.page.rendering import PageRoute, is_part, page, see
@@ -53,7 +54,8 @@ def show_job(job_id: JobId, request: Request, broker: BrokerDep) -> Response:
 
 @router.post("/{job_id}/cancel")
 def cancel_job(job_id: JobId, request: Request, broker: BrokerDep) -> Response:
-    return _acted(request, broker, job_id, broker.actions.cancel)
+    cancel = partial(broker.actions.cancel, by=caller_of(request))
+    return _acted(request, broker, job_id, cancel)
 
 
 @router.post("/{job_id}/retry")
@@ -130,7 +132,7 @@ def _job_page(
         timeline=timeline(job, executions),
         steps=broker.steps(job_id),
         log=_latest_lines(request, broker, job_id),
-        why="",
-        eta="",
+        why="" if job.status is Status.FINISHED else broker.explainer.why(job).summary,
+        eta=None if job.status.is_final else broker.forecaster.eta(job),
         notice=notice,
     )

@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -49,6 +50,13 @@ def show_task(
     declared = broker.catalogue[task]
     texts = shown_values(fields_of(declared.parameters.schema), _parameters(broker, like, task))
     return _task_page(request, broker, settings, declared, Filled(texts))
+
+
+@router.post("/{task}/retry")
+def retry_failed(task: str, request: Request, broker: BrokerDep) -> Response:
+    """All failed jobs of the task."""
+    broker.bulk_actions.retry(JobFilter(task=task))
+    return see(request, f"/page/jobs?task={quote(task)}")
 
 
 @router.post("/{task}")
