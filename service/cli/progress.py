@@ -28,6 +28,8 @@ def progress_bar(job: JobRecord) -> RenderableType:
         return ""
     line = Table.grid(padding=(0, 1))
     if told.fraction is not None:
+        line.add_column()
+        line.add_column(no_wrap=True)  # what is cut off last
         bar = ProgressBar(total=1.0, completed=told.fraction, width=BAR)
         line.add_row(bar, f"{told.fraction:4.0%}", cell(told.message or ""))
     else:
