@@ -44,11 +44,12 @@ def read_log(client: "redis.Redis", job_id: str) -> Log:
         exists, reported, entries = pipe.execute()
     if not exists:
         raise JobNotFound(job_id)
-    kept = [line for entry in entries for line in _lines(entry)][-MOST_LINES:]
+    kept = [line for entry in entries for line in log_lines(entry)][-MOST_LINES:]
     return Log(kept, dropped=max(0, int(reported or 0) - len(kept)))
 
 
-def _lines(entry: bytes) -> Iterator[LogLine]:
+def log_lines(entry: bytes) -> Iterator[LogLine]:
+    """Those in this entry of a journal."""
     count, _, text = entry.partition(b" ")
     if count == b"0":
         return

@@ -43,3 +43,8 @@ _OF_RQ = {
 def status_of(rq: JobStatus) -> Status:
     """What a caller is told for RQ's own status."""
     return _OF_RQ[rq]
+
+
+def read_status(text: str) -> Status:
+    """The same, where RQ's own stands written. Raises `ValueError` where it is none."""
+    return status_of(JobStatus(text))

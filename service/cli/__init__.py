@@ -6,9 +6,12 @@ import click
 
 from jobs.errors import TaskError
 from service.cli.jobs import cancel, jobs, retry, status
+from service.cli.logs import logs
 from service.cli.queues import pause, resume
 from service.cli.running import check, serve, up, work
 from service.cli.submitting import submit
+from service.cli.top import top
+from service.cli.watch import watch
 from service.errors import PaddockError, ParametersInvalid, Problem, RedisAway
 
 
@@ -21,6 +24,7 @@ def cli() -> None:
 for command in (
     *(up, serve, work, check),
     *(submit, jobs, status, retry, cancel),
+    *(watch, logs, top),
     *(pause, resume),
 ):
     cli.add_command(command)

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import UTC, datetime
 
 import click
 from pydantic import TypeAdapter
@@ -56,9 +55,9 @@ def job_as_line(job: JobRecord) -> str:
     return f"{job.id}  {moment:<19}  {job.status:<9}  {job.queue}  {job.task}"
 
 
-def progress_line(job: JobRecord) -> str:
-    """One line that changes while a job is waited for."""
-    since = job.started_at or job.enqueued_at
-    seconds = (datetime.now(UTC) - since).total_seconds() if since else 0
-    attempt = f", attempt {job.attempts}" if job.attempts > 1 else ""
-    return f"{job.task} {job.status} for {seconds:.0f} s{attempt}"
+def duration(seconds: float) -> str:
+    """In the one unit that people would take: `12 s`, `3 min`."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

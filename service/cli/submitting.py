@@ -16,11 +16,10 @@ from service.broker.enqueuer import Submission
 from service.broker.records import JobRecord
 from service.cli.batches import submit_batch
 from service.cli.connecting import open_broker
-from service.cli.output import as_json_option, progress_line, show
+from service.cli.output import as_json_option, show
+from service.cli.watching import watch_job
 from service.errors import AlreadySubmitted, ParametersInvalid
 from service.settings import Settings
-
-LOOK_INTERVAL = 0.2  # seconds between updates of the display while waiting
 
 
 @click.command()
@@ -105,7 +104,9 @@ def submit(
         if batch:
             asyncio.run(submit_batch(broker, submission, batch)).show(as_json=as_json)
             return 0
-        job = asyncio.run(_submit(broker, submission, wait=wait))
+        job = asyncio.run(_submit(broker, submission))
+        if wait:
+            job = watch_job(broker, job.id, Console(stderr=True))
     return show(job, as_json, failed_is_error=wait)
 
 
@@ -130,10 +131,9 @@ def _parameters(
         raise ParametersInvalid(f"{task}: {error}") from error
 
 
-async def _submit(broker: Broker, submission: Submission, *, wait: bool) -> JobRecord:
+async def _submit(broker: Broker, submission: Submission) -> JobRecord:
     try:
-        job = await _enqueue(broker, submission)
-        return await _watch(broker, job) if wait else job
+        return await _enqueue(broker, submission)
     finally:
         await broker.async_client.aclose()
 
@@ -144,17 +144,3 @@ async def _enqueue(broker: Broker, submission: Submission) -> JobRecord:
     except AlreadySubmitted as found:
         click.echo("The task is unique, and there is such a job already:", err=True)
         return await asyncio.to_thread(broker.job, found.job_id)
-
-
-async def _watch(broker: Broker, job: JobRecord) -> JobRecord:
-    """Show how the job does until it has ended; plain lines where stderr is no terminal."""
-    console = Console(stderr=True)
-    with console.status(progress_line(job)) as display:
-        shown = job.status
-        while not await broker.ended(job.id, LOOK_INTERVAL):
-            job = await asyncio.to_thread(broker.job, job.id)
-            display.update(progress_line(job))
-            if job.status is not shown and not console.is_terminal:
-                click.echo(f"{job.id} {job.status}", err=True)
-            shown = job.status
-    return broker.job(job.id)
