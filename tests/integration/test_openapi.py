@@ -131,7 +131,7 @@ def test_every_route_documents_its_problems(
     assert all(answers[code]["content"] == PROBLEM for code in problems)
     expected = {"403"} if path.startswith("/health") else {"401", "403"}
     prefixes = ("/jobs", "/batches", "/queues", "/workers", "/schedules", "/health/ready")
-    prefixes = (*prefixes, "/history")
+    prefixes = (*prefixes, "/history", "/events")
     if path.startswith(prefixes) or method == "post":
         expected |= {"503"}
     if any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):
