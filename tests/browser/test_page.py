@@ -118,7 +118,7 @@ def test_a_picture_and_a_table_are_shown_as_such(page: Page, service: Service) -
 def test_a_lost_connection_is_told_and_so_is_that_it_is_back(
     page: Page, service: Service, complaints: Complaints
 ) -> None:
-    complaints.expected += ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "htmx")
+    complaints.expected += ("ERR_CONNECTION", "ERR_INCOMPLETE_CHUNKED_ENCODING", "htmx", "fetch")
     page.goto("/")
     expect(page.locator("#link")).to_contain_text("Live")
     service.stop_api()

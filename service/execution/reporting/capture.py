@@ -70,16 +70,18 @@ def _capture(mouth: Mouth) -> Stage:
 
 
 def _log_to(stage: Stage) -> None:
-    """What anybody logs from INFO on, or from the level on that was configured."""
+    """What anybody logs, from INFO on."""
     root, consoles = logging.getLogger(), (sys.stdout, sys.stderr)
-    if not root.handlers and root.level > logging.INFO:  # Python's own choice, and nobody's
-        root.setLevel(logging.INFO)
     # Else each record would be there twice: as what it is, and as printed.
     root.handlers = [
         handler
         for handler in root.handlers
         if not (isinstance(handler, logging.StreamHandler) and handler.stream in consoles)
     ]
+    if root.level > logging.INFO:
+        for handler in root.handlers:  # the worker's own output stays as quiet as it was
+            handler.setLevel(max(handler.level, root.level))
+        root.setLevel(logging.INFO)
     root.addHandler(_Handler(stage))
     own = logging.getLogger("paddock")
     if own.level == logging.NOTSET:
