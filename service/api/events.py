@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 from fastapi.concurrency import run_in_threadpool
-from rq.job import JobStatus
+from redis.exceptions import RedisError
 
 from service.api.answers import encoded, problems
 from service.api.dependencies import BrokerDep, JobId, SettingsDep
@@ -16,7 +17,6 @@ from service.api.event_stream import HEARTBEAT, EventStream, event
 from service.api.schemas import JobView, QueueView
 from service.broker.broker import Broker
 from service.broker.news import LogNews, News, Place, ProgressNews
-from service.broker.status import status_of
 from service.errors import JobNotFound
 from service.settings import Settings
 
@@ -28,7 +28,7 @@ router = APIRouter(tags=["events"])
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-Sent Events.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     }
 }
 LastEventId = Annotated[str, Header(description="Go on after this one.")]
@@ -46,9 +46,9 @@ async def job_events(job_id: JobId, broker: BrokerDep, last_event_id: LastEventI
     """`status`, `progress`, `log`, and with the job's end its `result`, from the first on or after
     `Last-Event-ID`.
     """
-    job = await run_in_threadpool(broker.job, job_id)
+    await run_in_threadpool(broker.job, job_id)
     place = Place.parse(last_event_id)
-    if place.is_end and job.status is place.status:
+    if place.is_end and await broker.feed.has_no_more(job_id, place):
         return Response(status_code=HTTPStatus.NO_CONTENT)  # has a browser not come again
     return EventStream(_of_job(broker, job_id, place))
 
@@ -97,7 +97,9 @@ async def _of_service(broker: Broker, settings: Settings) -> AsyncGenerator[byte
         told = b"".join(map(_job_told, jobs))
         if loop.time() - looked_at >= QUEUES_INTERVAL:
             looked_at = loop.time()
-            queues = await run_in_threadpool(_queues, broker, settings)
+            queues = shown
+            with suppress(RedisError):  # it is away: they are told of when it is back
+                queues = await run_in_threadpool(_queues, broker, settings)
             if queues != shown:
                 shown = queues
                 told += event("queues", queues)
@@ -105,11 +107,7 @@ async def _of_service(broker: Broker, settings: Settings) -> AsyncGenerator[byte
 
 
 def _job_told(job: dict[str, Any]) -> bytes:
-    try:
-        status = status_of(JobStatus(job["status"]))
-    except (KeyError, ValueError):  # a word that another program's RQ may have, and ours has not
-        return b""
-    told = {name: job.get(name) for name in ("id", "task", "queue")} | {"status": status}
+    told = {name: job.get(name) for name in ("id", "task", "queue", "status")}
     return event("job", encoded(told))
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import redis.asyncio
 from redis.exceptions import RedisError
+from rq.job import JobStatus
 
 from service.broker.journals import JournalReader, Reading
 from service.broker.news import News, Place, news_in
+from service.broker.status import status_of
 from service.broker.subscription import Subscription
 from service.errors import JobNotFound
 from service.journal import JOB_CHANNEL, JOBS_CHANNEL
@@ -86,8 +88,16 @@ class Feed:
                     quiet_since = _now()
                     yield place, None
 
+    async def has_no_more(self, job_id: str, place: Place) -> bool:
+        """Whether the job has ended, and who has come to this place was told of all of it.
+
+        Raises `redis.RedisError`.
+        """
+        reading = await self._look(job_id, place.entry)
+        return reading is not None and reading.has_ended and reading.last == place.entry
+
     async def jobs(self, pause: float) -> AsyncIterator[list[dict[str, Any]]]:
-        """The jobs that came to a status meanwhile, as they were told of; at most every `pause`.
+        """The jobs that came to a status meanwhile, the latest of each; at most every `pause`.
 
         Nothing in it now and then: at the beginning, and where some may have been missed.
         """
@@ -131,6 +141,7 @@ class Feed:
     def _note(self, data: bytes) -> None:
         with contextlib.suppress(ValueError, KeyError, TypeError):  # anybody may publish anything
             job = json.loads(data)
+            job["status"] = status_of(JobStatus(job["status"])).value
             for told in self._readers:
                 told.pop(job["id"], None)
                 told[job["id"]] = job

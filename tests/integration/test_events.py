@@ -163,6 +163,19 @@ def test_nothing_is_lost_or_doubled_while_the_api_is_killed_and_started_again(
     assert statuses == ["queued", "running", "finished"]
 
 
+def test_who_was_told_of_an_end_is_told_when_the_job_has_failed_once_more(
+    jobs: Jobs, url: str, hand: ByHand
+) -> None:
+    job_id = jobs.submit("sleep", seconds=0)
+    hand.fail_one()
+    (*_, end) = watch(url, job_id)
+    jobs.broker.actions.retry(job_id)
+    hand.fail_one()
+    again = watch(url, job_id, end.id)
+    statuses = [each.data["status"] for each in again if each.name == "status"]
+    assert statuses == ["queued", "running", "failed"] and again[-1].name == "result"
+
+
 def test_there_is_one_subscription_however_many_watch_and_none_when_they_have_left(
     jobs: Jobs, url: str, connection: redis.Redis
 ) -> None:

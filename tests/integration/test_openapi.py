@@ -198,7 +198,8 @@ def as_it_is(_context: Any, value: Any) -> bytes:
     return text.encode(errors="replace")
 
 
-schema = schemathesis.openapi.from_dict(DOCUMENT)
+# An answer that does not end is no case for it.
+schema = schemathesis.openapi.from_dict(DOCUMENT).exclude(path="/events")
 
 
 @schema.parametrize()
