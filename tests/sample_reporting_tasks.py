@@ -225,3 +225,11 @@ def track_many(count: int) -> int:
 def report_wrongly() -> None:
     """What raises outside of a worker raises in it."""
     progress(1.5)
+
+
+@job
+def report_and_print() -> None:
+    """A little of each."""
+    print("one")
+    progress(0.5, "half")
+    print("two")

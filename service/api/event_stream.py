@@ -1,65 +1,93 @@
-"""An answer that goes on: Server-Sent Events, as the HTML standard has them."""
+"""An answer that goes on: Server-Sent Events, for as long as there are any and somebody reads them.
 
-import asyncio
-import contextlib
+Neither sse-starlette nor FastAPI's own response would do: the first takes four tasks for a stream
+where this takes two, both leave a connection open whose reader is stuck, and neither ends streams
+where the server stops without patching it. The format is FastAPI's.
+"""
+
 import logging
+import random
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
 
-from starlette.responses import Response
+import anyio
+from fastapi import Response
+from fastapi.sse import format_sse_event
 from starlette.types import Receive, Scope, Send
 
-SEND_PATIENCE = 20.0  # seconds that one event may take to be taken; then its reader is dropped
-HEARTBEAT = b": still here\n\n"
-RETRY = b"retry: 1000\n\n"  # milliseconds until a browser connects again
+from service.api.answers import encoded
+from service.api.stopping import canceled_when_stopping
 
-logger = logging.getLogger("paddock.events")
+MEDIA_TYPE = "text/event-stream"
+HEARTBEAT = 15.0  # seconds without an event, after which a comment shows that the stream lives
+LONGEST_SEND = 10.0  # seconds in which a reader must have made room for what comes next
+RECONNECT = (1000, 3000)  # milliseconds before a browser does; at random, lest all come at once
+FAREWELL = 1.0  # seconds to say that a stream has ended
+
+COMMENT = b":\n\n"
+
+logger = logging.getLogger("paddock.feed")
 
 
-def event(name: str, data: bytes, place: str | None = None) -> bytes:
-    """One event. The data is JSON, and so has no line break in it."""
-    number = f"id: {place}\n".encode() if place is not None else b""
-    return b"%sevent: %s\ndata: %s\n\n" % (number, name.encode(), data)
+def event(name: str, data: Any, event_id: object = None) -> bytes:
+    """One event, as it is sent."""
+    return format_sse_event(
+        event=name,
+        data_str=encoded(data).decode(),
+        id=None if event_id is None else str(event_id),
+    )
 
 
 class EventStream(Response):
-    """Sends what the generator yields, and ends with it; closes it when the reader has gone."""
+    """Sends what the generator yields until it ends, the reader leaves, or the server stops.
 
-    media_type = "text/event-stream"
+    A reader that takes nothing for so long that a piece can't be sent is dropped.
+    """
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    media_type = MEDIA_TYPE
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._events = events
+        self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.ensure_future(self._send(send))
-        leaving = asyncio.ensure_future(_left(receive))
+        async with anyio.create_task_group() as group, aclosing(self._pieces):
+            streaming = anyio.CancelScope()
+            group.start_soon(_cancel_when_left, receive, streaming)
+            with canceled_when_stopping(streaming), streaming:
+                await _start(self, send)
+                await self._send_all(send)
+            with anyio.move_on_after(FAREWELL):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            group.cancel_scope.cancel()
+
+    async def _send_all(self, send: Send) -> None:
         try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.wait((sending, leaving))
-            await self._events.aclose()
-        if not sending.cancelled():
-            sending.result()
-
-    async def _send(self, send: Send) -> None:
-        await send(
-            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        )
-        await send({"type": "http.response.body", "body": RETRY, "more_body": True})
-        async for chunk in self._events:
-            try:
-                async with asyncio.timeout(SEND_PATIENCE):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            except TimeoutError:
-                logger.warning("A reader of events did not read for %g s: dropped", SEND_PATIENCE)
-                return
-        with contextlib.suppress(OSError):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            async for piece in self._pieces:
+                with anyio.fail_after(LONGEST_SEND):
+                    await _send_piece(send, piece)
+        except TimeoutError:
+            logger.warning("A stream was closed: its reader took nothing for %g s", LONGEST_SEND)
 
 
-async def _left(receive: Receive) -> None:
+async def _start(stream: EventStream, send: Send) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": stream.status_code,
+            "headers": stream.raw_headers,
+        }
+    )
+    await _send_piece(send, format_sse_event(retry=random.randint(*RECONNECT)))
+
+
+async def _send_piece(send: Send, piece: bytes) -> None:
+    await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+async def _cancel_when_left(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    scope.cancel()

@@ -1,116 +1,120 @@
-"""Live events over HTTP: of one job, and of the whole service."""
+"""What happens, as it happens: to a job, and in the whole service."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
-from dataclasses import asdict, replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Response
+import anyio
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
 
-from service.api.answers import encoded, problems
-from service.api.dependencies import BrokerDep, JobId, SettingsDep
-from service.api.event_stream import HEARTBEAT, EventStream, event
+from service.api.answers import problems
+from service.api.dependencies import BrokerDep, JobId
+from service.api.event_stream import COMMENT, HEARTBEAT, MEDIA_TYPE, EventStream, event
 from service.api.schemas import JobView, QueueView
 from service.broker.broker import Broker
-from service.broker.news import LogNews, News, Place, ProgressNews
+from service.broker.feed import Follower
+from service.broker.news import LogNews, News, Place, ProgressNews, StatusNews
 from service.errors import JobNotFound
-from service.settings import Settings
 
-PAUSE = 0.25  # seconds between two looks at what is told of all jobs
-QUEUES_INTERVAL = 1.0  # seconds between two looks at the queues, at least
+REDIS_AWAY_PAUSE = 1.0  # seconds
 
 router = APIRouter(tags=["events"])
 
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "Server-Sent Events.",
-        "content": {"text/event-stream": {}},
-    }
-}
-LastEventId = Annotated[str, Header(description="Go on after this one.")]
+_CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string"}}}
+_GONE = problems(s404="No such job.", s503="Redis is away.")
+_NAMES: dict[type[News], str] = {StatusNews: "status", ProgressNews: "progress", LogNews: "log"}
 
 
 @router.get(
     "/jobs/{job_id}/events",
-    summary="Watch a job",
+    summary="Follow a job",
     response_class=Response,
-    responses=_STREAM
-    | {204: {"description": "It has ended, and all of it was told."}}
-    | problems(s404="No such job.", s503="Redis is away."),
+    responses=_GONE
+    | {
+        200: {"description": "Events, until the job has ended.", "content": _CONTENT},
+        204: {"description": "All was told before."},
+    },
 )
-async def job_events(job_id: JobId, broker: BrokerDep, last_event_id: LastEventId = "") -> Response:
-    """`status`, `progress`, `log`, and with the job's end its `result`, from the first on or after
-    `Last-Event-ID`.
+async def follow_job(
+    job_id: JobId,
+    broker: BrokerDep,
+    request: Request,
+    last_event_id: Annotated[
+        str, Header(description="The `id` of the last event that was seen, to go on after it.")
+    ] = "",
+) -> Response:
+    """Server-Sent Events `status`, `progress` and `log`, from the job's beginning on, and last of
+    all `result`, with the job. `deleted` where it is deleted meanwhile. A comment every 15 seconds.
     """
-    await run_in_threadpool(broker.job, job_id)
+    await request.body()  # nobody needs it; what comes after it is that the caller leaves
     place = Place.parse(last_event_id)
-    if place.is_end and await broker.feed.has_no_more(job_id, place):
-        return Response(status_code=HTTPStatus.NO_CONTENT)  # has a browser not come again
-    return EventStream(_of_job(broker, job_id, place))
+    reading = await broker.feed.look(job_id, place)
+    if place.is_end and reading.has_ended and reading.last == place.entry:
+        return Response(status_code=HTTPStatus.NO_CONTENT)  # a browser comes back no more
+    return EventStream(_job_events(broker, job_id, place))
 
 
 @router.get(
     "/events",
     summary="Watch the service",
     response_class=Response,
-    responses=_STREAM | problems(s503="Redis is away."),
+    responses=problems(s503="Redis is away.")
+    | {200: {"description": "Events, without an end.", "content": _CONTENT}},
 )
-async def service_events(broker: BrokerDep, settings: SettingsDep) -> Response:
-    """`job` where one has come to a status, and `queues` when they have changed."""
-    await run_in_threadpool(broker.client.ping)
-    return EventStream(_of_service(broker, settings))
+async def watch_service(broker: BrokerDep, request: Request) -> Response:
+    """Server-Sent Events: `job` for each change of a job's status, at most some hundred a second,
+    of those beyond it the latest of each job; `queues`, all of them, at the start and at most every
+    second; `missed` where changes are told of no more. What was before is not told.
+    """
+    await request.body()
+    await broker.service_feed.look()
+    return EventStream(_service_events(broker))
 
 
-async def _of_job(broker: Broker, job_id: str, place: Place) -> AsyncGenerator[bytes, None]:
-    status = place.status
-    async for now_at, news in broker.feed.follow(job_id, place):
-        place, status = now_at, now_at.status
-        yield HEARTBEAT if news is None else _told(news, place)
-    if status is not None and status.is_final:
-        try:
-            job = await run_in_threadpool(broker.job, job_id)
-        except JobNotFound:
-            return
-        if job.status is status:
-            view = encoded(JobView.model_validate(job))
-            yield event("result", view, str(replace(place, is_end=True)))
+async def _job_events(broker: Broker, job_id: str, place: Place) -> AsyncGenerator[bytes, None]:
+    with broker.feed.follow(job_id, place) as follower:
+        while True:
+            try:
+                told = await follower.news(HEARTBEAT)
+                if told:
+                    yield b"".join(event(_NAMES[type(news)], news, at) for at, news in told)
+                elif not follower.has_ended:
+                    yield COMMENT
+                if follower.has_ended and (job := await _result(broker, follower)):
+                    yield _end(job, follower.place)
+                    return
+            except JobNotFound:
+                yield event("deleted", {"id": job_id})
+                return
+            except RedisError:  # while it asked for the result
+                yield COMMENT
+                await anyio.sleep(REDIS_AWAY_PAUSE)
 
 
-def _told(news: News, place: Place) -> bytes:
-    match news:
-        case LogNews():
-            name = "log"
-        case ProgressNews():
-            name = "progress"
-        case _:
-            name = "status"
-    return event(name, encoded(asdict(news)), str(place))
+async def _result(broker: Broker, follower: Follower) -> JobView | None:
+    """The job as it has ended; None where it was retried since."""
+    record = await run_in_threadpool(broker.job, follower.job_id)
+    reading = await broker.feed.look(follower.job_id, follower.place)
+    if not reading.has_ended or reading.entries or not record.status.is_final:
+        follower.has_ended = False
+        follower.mark()
+        return None
+    return JobView.model_validate(record)
 
 
-async def _of_service(broker: Broker, settings: Settings) -> AsyncGenerator[bytes, None]:
-    shown, looked_at, loop = b"", 0.0, asyncio.get_running_loop()
-    async for jobs in broker.feed.jobs(PAUSE):
-        told = b"".join(map(_job_told, jobs))
-        if loop.time() - looked_at >= QUEUES_INTERVAL:
-            looked_at = loop.time()
-            queues = shown
-            with suppress(RedisError):  # it is away: they are told of when it is back
-                queues = await run_in_threadpool(_queues, broker, settings)
-            if queues != shown:
-                shown = queues
-                told += event("queues", queues)
-        yield told or HEARTBEAT
+def _end(job: JobView, place: Place) -> bytes:
+    """The last event. Its id tells that there is no more, unless the job is retried."""
+    return event("result", job, Place(place.entry, place.progress, place.status, is_end=True))
 
 
-def _job_told(job: dict[str, Any]) -> bytes:
-    told = {name: job.get(name) for name in ("id", "task", "queue", "status")}
-    return event("job", encoded(told))
-
-
-def _queues(broker: Broker, settings: Settings) -> bytes:
-    known = {*settings.served_queues, *broker.catalogue.queues()}
-    return encoded([QueueView.model_validate(queue) for queue in broker.overview.queues(known)])
+async def _service_events(broker: Broker) -> AsyncGenerator[bytes, None]:
+    with broker.service_feed.look_on() as onlooker:
+        while True:
+            news = await onlooker.news(HEARTBEAT)
+            told = [event("missed", {})] if news.has_missed else []
+            told += [event("job", job) for job in news.jobs]
+            if news.queues is not None:
+                told.append(event("queues", list(map(QueueView.model_validate, news.queues))))
+            yield b"".join(told) or COMMENT

@@ -28,16 +28,19 @@ from service.broker.durability import Wait, durability, refusal
 from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
 from service.broker.eta import Forecaster
-from service.broker.feed import Feed
+from service.broker.feed import JobFeed
 from service.broker.history import History
+from service.broker.intake import known_queues
 from service.broker.listing import JobListing
 from service.broker.log import Log, read_log
 from service.broker.overview import Overview
 from service.broker.patience import Patience
 from service.broker.queue_actions import QueueActions
 from service.broker.records import JobReader, JobRecord
+from service.broker.service_feed import ServiceFeed
 from service.broker.status import FINAL
 from service.broker.steps import Step, read_steps
+from service.broker.subscription import Subscription
 from service.broker.watch import StatusWatch
 from service.broker.why import Explainer
 from service.errors import JobNotFound, RedisUnsuitable
@@ -47,14 +50,16 @@ from service.webhooks.delivery import deliver_webhook
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The enqueuers, `watch`, `feed` and `ended` are for the event loop, the rest for threads."""
+    """The enqueuers, feeds, `watch` and `ended` are for the event loop; the rest is for threads."""
 
     client: "redis.Redis"
     async_client: "redis.asyncio.Redis"
     enqueuer: Enqueuer
     batch_enqueuer: BatchEnqueuer
     watch: StatusWatch
-    feed: Feed
+    subscription: Subscription
+    feed: JobFeed
+    service_feed: ServiceFeed
     reader: JobReader
     listing: JobListing
     actions: JobActions
@@ -88,6 +93,8 @@ class Broker:
 
         actions, batches = JobActions(client), Batches(client, reader)
         overview, listing = Overview(client), JobListing(client, reader)
+        subscription = Subscription(async_client)
+        look_at_queues = partial(overview.queues, known_queues(settings, catalogue))
         return cls(
             client=client,
             async_client=async_client,
@@ -98,7 +105,9 @@ class Broker:
             ),
             batch_enqueuer=BatchEnqueuer(async_client, client, assure),
             watch=StatusWatch(async_client),
-            feed=Feed(async_client),
+            subscription=subscription,
+            feed=JobFeed(async_client, subscription),
+            service_feed=ServiceFeed(subscription, look_at_queues),
             reader=reader,
             listing=listing,
             actions=actions,
@@ -117,8 +126,10 @@ class Broker:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        self.assurer.shutdown(wait=False)
         await self.feed.aclose()
+        await self.service_feed.aclose()
+        await self.subscription.aclose()
+        self.assurer.shutdown(wait=False)
         await self.async_client.aclose()
         self.client.close()
 

@@ -1,191 +1,204 @@
-"""Live events for those who read them in an event loop, however many: one subscription for all.
+"""What happens to jobs, for those who follow them live: one connection and one look for them all.
 
-What is published only says that something is new. It is read from where each reader stands, so
-nothing is missed or told twice, and who reads slowly keeps nobody else waiting, nor any memory.
+A message only says that there is something new; what it is, is read from where each follower
+stands. So nothing can be lost with a message, nor come twice. And all are looked at every now and
+then: not everything that moves a job publishes it.
 """
 
 import asyncio
 import contextlib
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import redis.asyncio
 from redis.exceptions import RedisError
-from rq.job import JobStatus
 
 from service.broker.journals import JournalReader, Reading
 from service.broker.news import News, Place, news_in
-from service.broker.status import status_of
 from service.broker.subscription import Subscription
 from service.errors import JobNotFound
-from service.journal import JOB_CHANNEL, JOBS_CHANNEL
+from service.journal import JOB_CHANNEL
 
-GATHER = 0.02  # seconds that looks are gathered for, to go to Redis together
-LOOK_INTERVAL = 2.0  # seconds between looks at a job that was not heard of: RQ's own tools are mute
-AWAY_PAUSE = 1.0  # seconds between tries while Redis is away
-HEARTBEAT = 15.0  # seconds of silence after which a reader is given a sign of life
-MOST_TOLD = 500  # jobs that one reader of all jobs is told of at once, the latest ones
+COLLECT = 0.02  # seconds between reads, in which what is new is collected
+LOOK = 2.0  # seconds between looks at everything that is followed
+AT_ONCE = 200  # followers that are read for in one look
+REDIS_AWAY_PAUSE = 0.5  # seconds
+
+logger = logging.getLogger("paddock.feed")
+
+Told = list[tuple[Place, News]]  # and the place after each
 
 
-_Look = tuple[str, int, "asyncio.Future[Reading | None]"]  # job, the entry come to, the answer
+class Follower:
+    """One who follows a job. Nothing is kept for it: what it has not taken stands in Redis."""
 
+    def __init__(self, feed: "JobFeed", job_id: str, place: Place) -> None:
+        self._feed = feed
+        self.job_id, self.place = job_id, place
+        self.has_ended = False  #: whether the job has, and all until then was taken
+        self.is_marked = True  #: whether there may be something new
+        self.answer: asyncio.Future[Told] | None = None
 
-class Feed:
-    """What one event loop's readers are told. It connects when somebody reads."""
+    async def news(self, seconds: float) -> Told:
+        """What is new, once there is something or the job has ended; nothing after so long.
 
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
-        self._journals = JournalReader(client)
-        self._subscription = Subscription(client)
-        self._bells: dict[str, set[asyncio.Event]] = {}  # by channel
-        self._gathered: list[_Look] = []
-        self._looking: asyncio.Task[None] | None = None
-        self._readers: list[dict[str, dict[str, Any]]] = []
-        self._is_over = False
-
-    def end(self) -> None:
-        """Have all streams end: the server leaves, and their readers are to ask another."""
-        self._is_over = True
-        for bell in (bell for bells in self._bells.values() for bell in bells):
-            bell.set()
-
-    async def aclose(self) -> None:
-        """Listen to nothing any more."""
-        self.end()
-        await self._subscription.aclose()
-
-    async def follow(
-        self, job_id: str, place: Place
-    ) -> AsyncGenerator[tuple[Place, News | None], None]:
-        """What happens to a job from this place on, until it has ended; None now and then.
-
-        While Redis is away it waits. It ends without the job's end where the job is deleted, and
-        where the server leaves. Raises `JobNotFound` where there is no such job at first.
+        Raises `JobNotFound` once the job is deleted.
         """
-        is_known = False
-        with self._bell(f"{JOB_CHANNEL}{job_id}") as bell:
-            quiet_since = _now()
-            while not self._is_over:
-                bell.clear()
-                try:
-                    reading = await self._look(job_id, place.entry)
-                except RedisError:
-                    await _rung(bell, AWAY_PAUSE)
-                else:
-                    if reading is None:
-                        if not is_known:
-                            raise JobNotFound(job_id)
-                        return
-                    is_known = True
-                    for now_at, news in news_in(reading, place):
-                        place, quiet_since = now_at, _now()
-                        yield place, news
-                    if reading.has_ended:
-                        return
-                    if reading.is_all:
-                        await _rung(bell, LOOK_INTERVAL)
-                if _now() - quiet_since >= HEARTBEAT:
-                    quiet_since = _now()
-                    yield place, None
-
-    async def has_no_more(self, job_id: str, place: Place) -> bool:
-        """Whether the job has ended, and who has come to this place was told of all of it.
-
-        Raises `redis.RedisError`.
-        """
-        reading = await self._look(job_id, place.entry)
-        return reading is not None and reading.has_ended and reading.last == place.entry
-
-    async def jobs(self, pause: float) -> AsyncIterator[list[dict[str, Any]]]:
-        """The jobs that came to a status meanwhile, the latest of each; at most every `pause`.
-
-        Nothing in it now and then: at the beginning, and where some may have been missed.
-        """
-        told: dict[str, dict[str, Any]] = {}
-        self._readers.append(told)
+        self.answer = asyncio.get_running_loop().create_future()
+        if self.is_marked:
+            self._feed.hurry(self)
         try:
-            with self._bell(JOBS_CHANNEL) as bell:
-                while not self._is_over:
-                    yield list(told.values())
-                    told.clear()
-                    bell.clear()
-                    await _rung(bell, HEARTBEAT)
-                    await asyncio.sleep(pause)
+            async with asyncio.timeout(seconds):
+                return await self.answer
+        except TimeoutError:
+            return []
         finally:
-            self._readers = [reader for reader in self._readers if reader is not told]
+            self.answer = None
 
-    # Hearing
+    def mark(self) -> None:
+        """There may be something new."""
+        self.is_marked = True
+        if self.answer is not None:
+            self._feed.hurry(self)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it would take something now."""
+        return self.answer is not None and not self.answer.done()
+
+    def take(self, reading: Reading | None, told: Told) -> None:
+        """What was read for it."""
+        if self.answer is None or not self.waits:
+            self.is_marked = True  # it has left meanwhile, and may come back
+        elif reading is None:
+            self.answer.set_exception(JobNotFound(self.job_id))
+        elif told or (reading.has_ended and not self.has_ended):
+            if told:
+                self.place = told[-1][0]
+            self.has_ended = reading.has_ended
+            self.is_marked |= not reading.is_all
+            self.answer.set_result(told)
+        else:
+            self.has_ended = reading.has_ended
+            if not reading.is_all:  # nobody can read these entries
+                last = reading.first + len(reading.entries) - 1
+                self.place = replace(self.place, entry=last)
+                self.mark()
+
+
+class JobFeed:
+    """Reads for all followers in an event loop."""
+
+    def __init__(self, client: "redis.asyncio.Redis", subscription: Subscription) -> None:
+        self._journals, self._subscription = JournalReader(client), subscription
+        self._followers: dict[str, set[Follower]] = {}  # by job
+        self._hurried: dict[Follower, None] = {}  # who wait, and may have something new; in order
+        self._is_hurried = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many follow a job."""
+        return sum(map(len, self._followers.values()))
+
+    async def look(self, job_id: str, place: Place) -> Reading:
+        """What is new to one at this place. Raises `JobNotFound` and `redis.RedisError`."""
+        (reading,) = await self._journals.read([(job_id, place.entry)])
+        if reading is None:
+            raise JobNotFound(job_id)
+        return reading
 
     @contextlib.contextmanager
-    def _bell(self, channel: str) -> Iterator[asyncio.Event]:
-        """Rings when there may be something new on the channel, and at the beginning."""
-        bell = asyncio.Event()
-        bells = self._bells.setdefault(channel, set())
-        bells.add(bell)
-        if len(bells) == 1:
-            self._subscription.listen(channel, lambda data: self._heard(channel, data))
+    def follow(self, job_id: str, place: Place) -> Iterator[Follower]:
+        """One who goes on from this place, for as long as the block lasts."""
+        follower = Follower(self, job_id, place)
+        others = self._followers.setdefault(job_id, set())
+        others.add(follower)
+        if len(others) == 1:
+            channel = JOB_CHANNEL + job_id
+            self._subscription.listen(channel, partial(self._heard, job_id))
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._read_on())
         try:
-            yield bell
+            yield follower
         finally:
-            bells.discard(bell)
-            if not bells:
-                self._bells.pop(channel, None)
-                self._subscription.leave(channel)
+            self._hurried.pop(follower, None)
+            others.discard(follower)
+            if not others:
+                del self._followers[job_id]
+                self._subscription.leave(JOB_CHANNEL + job_id)
+            if not self._followers:
+                self._is_hurried.set()
 
-    def _heard(self, channel: str, data: bytes | None) -> None:
-        if data and channel == JOBS_CHANNEL:
-            self._note(data)
-        for bell in self._bells.get(channel, ()):
-            bell.set()
+    def hurry(self, follower: Follower) -> None:
+        """It waits, and may have something new."""
+        self._hurried[follower] = None
+        self._is_hurried.set()
 
-    def _note(self, data: bytes) -> None:
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # anybody may publish anything
-            job = json.loads(data)
-            job["status"] = status_of(JobStatus(job["status"])).value
-            for told in self._readers:
-                told.pop(job["id"], None)
-                told[job["id"]] = job
-                if len(told) > MOST_TOLD:
-                    del told[next(iter(told))]
+    async def aclose(self) -> None:
+        """Read for nobody any more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reading
 
-    # Looking
+    def _heard(self, job_id: str, _message: bytes | None) -> None:
+        for follower in self._followers.get(job_id, ()):
+            follower.mark()
 
-    async def _look(self, job_id: str, entry: int) -> Reading | None:
-        """A look at one job's journal, together with all others that are due now."""
-        answer: asyncio.Future[Reading | None] = asyncio.get_running_loop().create_future()
-        self._gathered.append((job_id, entry, answer))
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().create_task(self._look_at_all())
-        return await answer
+    def _mark_all(self) -> None:
+        for job_id in self._followers:
+            self._heard(job_id, None)
 
-    async def _look_at_all(self) -> None:
+    async def _read_on(self) -> None:
+        clock = asyncio.get_running_loop().time
+        next_look = clock() + LOOK
         try:
-            while self._gathered:
-                await asyncio.sleep(GATHER)
-                wanted, self._gathered = self._gathered, []
-                while wanted := [each for each in wanted if not each[2].done()]:
-                    await self._look_at(wanted)
+            while self._followers:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(next_look):
+                        await self._is_hurried.wait()
+                self._is_hurried.clear()
+                if clock() >= next_look:
+                    self._mark_all()
+                    next_look = clock() + LOOK
+                began = clock()
+                await self._read_for_all()
+                await asyncio.sleep(max(0.0, began + COLLECT - clock()))
         finally:
-            self._looking = None
+            self._reading = None
 
-    async def _look_at(self, wanted: list[_Look]) -> None:
-        try:
-            found = await self._journals.read([(job_id, entry) for job_id, entry, _ in wanted])
-        except Exception as error:  # noqa: BLE001  # whoever waits is told, whatever it is
-            for _, _, answer in wanted:
-                if not answer.done():
-                    answer.set_exception(error)
+    async def _read_for_all(self) -> None:
+        """For those who wait now; who comes meanwhile is collected with others."""
+        hurried = list(self._hurried)
+        for start in range(0, len(hurried), AT_ONCE):
+            try:
+                await self._read_for(hurried[start : start + AT_ONCE])
+            except RedisError as error:
+                logger.debug("Live events: %s", error)
+                await asyncio.sleep(REDIS_AWAY_PAUSE)
+                return
+
+    async def _read_for(self, followers: Sequence[Follower]) -> None:
+        groups: dict[tuple[str, Place], list[Follower]] = defaultdict(list)
+        for follower in followers:
+            self._hurried.pop(follower, None)
+            if follower.waits:
+                follower.is_marked = False  # whatever is heard from now on is new again
+                groups[follower.job_id, follower.place].append(follower)
+        if not groups:
             return
-        for (_, _, answer), reading in zip(wanted, found, strict=False):
-            if not answer.done():
-                answer.set_result(reading)
-
-
-async def _rung(bell: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await bell.wait()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        found: list[Reading | None] = []
+        try:
+            found = await self._journals.read([(job_id, place.entry) for job_id, place in groups])
+        finally:
+            for group in list(groups.values())[len(found) :]:  # there was no room, or no answer
+                for follower in group:
+                    follower.mark()
+        for reading, (_, place), group in zip(found, groups, groups.values(), strict=False):
+            told = [] if reading is None else news_in(reading, place)
+            for follower in group:
+                follower.take(reading, told)

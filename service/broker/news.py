@@ -79,10 +79,10 @@ def _news_in(reading: Reading, place: Place) -> Iterator[tuple[Place, News]]:
                 # No entry tells of its being enqueued.
                 place = replace(place, status=Status.QUEUED)
                 yield place, StatusNews(Status.QUEUED, _time(reading.enqueued_at), 0, None)
-            if news.status.is_final and number == reading.last:
-                for reported, report in _progress(reading, place):
-                    place = reported
-                    yield place, report
+            is_end = news.status.is_final and number == reading.last
+            if is_end and (report := _report(reading, place)):
+                yield report
+                place = report[0]
             place = replace(place, status=news.status)
         place = replace(place, entry=number, is_end=False)
         if news is not None:
@@ -90,9 +90,9 @@ def _news_in(reading: Reading, place: Place) -> Iterator[tuple[Place, News]]:
     if not reading.is_all:
         return
     place = replace(place, entry=reading.last)
-    for reported, report in _progress(reading, place):
-        place = reported
-        yield place, report
+    if report := _report(reading, place):
+        yield report
+        place = report[0]
     if reading.status not in (None, place.status):
         # One who has just come, or another program has moved it, which keeps no journal.
         yield replace(place, status=reading.status, is_end=False), _status_now(reading)
@@ -114,16 +114,17 @@ def _line(at: float, stream: str, level: str | None, text: str) -> dict[str, Any
     return {"at": _moment(at), "stream": stream, "level": level, "text": text}
 
 
-def _progress(reading: Reading, place: Place) -> Iterator[tuple[Place, ProgressNews]]:
-    """The latest report, unless it was seen."""
+def _report(reading: Reading, place: Place) -> tuple[Place, ProgressNews] | None:
+    """The latest one, unless it was seen."""
     try:
         told = json.loads(reading.progress or b"{}")
         number = int(told.get("number", place.progress))
-        if number != place.progress:
-            report = ProgressNews(told["fraction"], told["message"], _moment(told["at"]))
-            yield replace(place, progress=number), report
+        if number == place.progress:
+            return None
+        report = ProgressNews(told["fraction"], told["message"], _moment(told["at"]))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        return
+        return None  # anybody may have written anything
+    return replace(place, progress=number), report
 
 
 def _status_now(reading: Reading) -> StatusNews:

@@ -14,20 +14,13 @@ def serve_requests(settings: Settings, listener: socket.socket) -> int:
     from service.api.app import create_app
 
     configure_tracing("api")
-    app = create_app(settings)
-
-    class Server(uvicorn.Server):
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.state.broker.feed.end()  # it waits for all answers, and streams would go on
-            await super().shutdown(sockets)
-
     config = uvicorn.Config(
-        app,
+        create_app(settings),
         log_config=None,  # ours is in force
         access_log=False,  # which knows no request's id, and no route; ours does
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
     )
     gc.collect()
     gc.freeze()  # what is there now stays: no need to look through it again and again
-    Server(config).run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener])
     return 0

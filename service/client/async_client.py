@@ -6,13 +6,14 @@ from typing import Self
 import httpx
 
 from service.client.batch_calls import BatchCalls
+from service.client.event_calls import EventCalls
 from service.client.job_calls import JobCalls
 from service.client.overview_calls import OverviewCalls
 from service.client.ports import TIMEOUT, AsyncPort, connecting
 from service.client.retries import DEFAULT_RETRIES, Retries
 
 
-class AsyncClient(JobCalls, BatchCalls, OverviewCalls):
+class AsyncClient(JobCalls, EventCalls, BatchCalls, OverviewCalls):
     """Paddock's API at `base_url`. Arguments, methods and errors are those of `Client`.
 
     `async with` it, or `aclose` it at the end.

@@ -10,6 +10,7 @@ import httpx
 from service.client.batch_calls import BatchCalls
 from service.client.batches import Batch, BatchCanceled, BatchRow, BatchStatus
 from service.client.encoding import Parameters
+from service.client.event_calls import EventCalls
 from service.client.job_calls import JobCalls
 from service.client.jobs import Event, Execution, Job, JobsCanceled, JobsRetried, Log, Why
 from service.client.lines import Sets
@@ -114,11 +115,11 @@ class Client:
         return run(self._calls.result(job, timeout))
 
     def events(self, job: Job | str) -> Iterator[Event]:
-        """Each change of the job that is seen, from how it is now to its end.
+        """All that happens to the job, from its beginning to its end, as it happens.
 
-        The service is asked again and again, every two seconds at least, and told to answer at once
-        when the job ends: what comes and goes between two looks is not seen, its end always is.
-        Raises `JobNotFound`.
+        The service is not asked, it tells. Where the connection breaks, it goes on from the event
+        that was heard last: none is lost, and none comes twice. Of what a job reports of its
+        progress, the latest is told. Raises `JobNotFound`, also once the job is deleted.
         """
         return iterate(self._calls.events(job))
 
@@ -252,5 +253,5 @@ class Client:
         return run(self._calls.workers())
 
 
-class _Calls(JobCalls, BatchCalls, OverviewCalls):
+class _Calls(JobCalls, EventCalls, BatchCalls, OverviewCalls):
     """All calls there are."""

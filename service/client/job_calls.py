@@ -10,7 +10,6 @@ from service.client.errors import JobNotFound, StatusConflict, WaitTimeout
 from service.client.exchange import Caller
 from service.client.jobs import (
     ENDED,
-    Event,
     Execution,
     Job,
     JobPage,
@@ -23,7 +22,7 @@ from service.client.jobs import (
 from service.client.options import SubmitOptions, as_query
 from service.client.reading import read, read_list
 from service.client.requests import delete, get, given, post, submission
-from service.client.waiting import ENDLESS, LONG_POLL, Deadline, looks
+from service.client.waiting import ENDLESS, LONG_POLL, Deadline
 
 PAGE = 100  # jobs asked for at a time
 
@@ -103,22 +102,6 @@ class JobCalls(Caller):
         Raises `JobFailed`, `JobCanceled`, `WaitTimeout` after `timeout` seconds, and `JobNotFound`.
         """
         return outcome(await self.wait(job, timeout))
-
-    async def events(self, job: Job | str) -> AsyncGenerator[Event, None]:
-        """Each change of the job that is seen, from how it is now to its end.
-
-        The service is asked again and again, every two seconds at least, and told to answer at once
-        when the job ends: what comes and goes between two looks is not seen, its end always is.
-        Raises `JobNotFound`.
-        """
-        seen = await self._look(job)
-        yield Event(kind="status", job=seen)
-        waits = looks()
-        while not seen.has_ended:
-            before, seen = seen, await self._look(job, next(waits))
-            if (seen.status, seen.attempts) != (before.status, before.attempts):
-                yield Event(kind="status", job=seen)
-                waits = looks()
 
     async def why(self, job: Job | str) -> Why:
         """What it waits for, or how it came to its end, in words and data. Raises `JobNotFound`."""

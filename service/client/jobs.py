@@ -149,10 +149,12 @@ class JobsCanceled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A change of a job that was seen: of its `status`, or of how often it was begun."""
+    """Something that has happened to a job."""
 
-    kind: Literal["status"]
-    job: Job  #: as it was then
+    kind: Literal["status", "progress", "log", "result"]  #: the result is the last of them
+    job: Job  #: as far as it is known by then; with the result, all of it
+    at: datetime | None = None  #: None for lines, which have times of their own
+    lines: tuple[LogLine, ...] = ()  #: of a log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from service.client.encoding import Parameters, encoded
 from service.client.lines import Lines
 
 KEY = "Idempotency-Key"
+SILENCE = 20.0  # seconds in which a stream of events gives no sign of life; it does every 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ def get(*path: str, query: Mapping[str, str] | None = None, wait: float = 0.0) -
     """Ask for something."""
     asked = {"wait": f"{wait:.3f}"} if wait else {}
     return Request("GET", _path(*path), {**(query or {}), **asked}, wait=wait)
+
+
+def follow(*path: str, last: str) -> Request:
+    """Be told of events, those after the one with this id."""
+    return Request("GET", _path(*path), headers={"Last-Event-ID": last}, wait=SILENCE)
 
 
 def post(*path: str, query: Mapping[str, str] | None = None) -> Request:

@@ -259,16 +259,38 @@ def test_waiting_ends_in_time(paddock: Client) -> None:
     paddock.delete(job)
 
 
-def test_events_tell_of_each_change_that_is_seen(paddock: Client, tmp_path: Path) -> None:
+def test_events_tell_of_all_that_happens_to_a_job(paddock: Client, tmp_path: Path) -> None:
     job = paddock.submit("succeed_later", {"attempt": 2, "path": str(tmp_path / "made")}, delay=0.5)
     events = list(paddock.events(job))
-    assert {event.kind for event in events} == {"status"}
+    assert {event.kind for event in events} == {"status", "result"}
     seen = [(event.job.status, event.job.attempts) for event in events]
-    assert seen[0] == ("scheduled", 0)
-    assert ("scheduled", 1) in seen  # for its retry, a second later
-    assert seen[-1] == ("finished", 2)
-    assert len(set(seen)) == len(seen)
-    assert list(paddock.events(job)) == events[-1:]
+    assert seen == [
+        ("scheduled", 0),
+        *(("queued", 0), ("running", 1)),
+        *(("scheduled", 1), ("queued", 1), ("running", 2)),  # for its retry, a second later
+        *(("finished", 2), ("finished", 2)),
+    ]
+    assert events[-1].kind == "result" and events[-1].job == paddock.job(job)
+    assert all(event.at is not None for event in events)
+    assert [str(event.job.status) for event in paddock.events(job)][-2:] == ["finished"] * 2
+
+
+def test_events_bear_what_a_job_reports_and_prints(paddock: Client) -> None:
+    job = paddock.submit("report_and_print")
+    events = list(paddock.events(job))
+    (last, *_) = [event.job.progress for event in events if event.kind == "progress"][::-1]
+    assert last is not None and (last.fraction, last.message) == (0.5, "half")
+    texts = [line.text for event in events for line in event.lines]
+    assert texts == ["one", "two"]
+
+
+def test_a_job_that_is_deleted_while_it_is_followed_is_found_no_more(paddock: Client) -> None:
+    job = paddock.submit("echo", delay=LATER)
+    events = paddock.events(job)
+    assert next(events).job.status == "scheduled"
+    paddock.delete(job)
+    with pytest.raises(JobNotFound, match="deleted meanwhile"):
+        next(events)
 
 
 # Acting and listing
