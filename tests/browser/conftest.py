@@ -128,7 +128,7 @@ class Complaints:
 
     def __init__(self) -> None:
         self.all: list[str] = []
-        self.expected: tuple[str, ...] = ("404",)
+        self.expected: tuple[str, ...] = ()
 
     def watch(self, page: Page) -> None:
         page.on("console", self._heard)

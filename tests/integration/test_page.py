@@ -172,6 +172,39 @@ def test_buttons_cancel_retry_and_delete(api: TestClient, connection: redis.Redi
     assert api.get(page).status_code == 404
 
 
+def test_all_failed_jobs_of_a_task_are_retried_at_once(
+    api: TestClient, connection: redis.Redis
+) -> None:
+    hand = ByHand(connection, "default")
+    failed = [submit(api, "echo", value=n) for n in range(3)] + [submit(api, "sleep", seconds=0)]
+    assert [hand.fail_one() for _ in failed] == failed
+    assert "Retry every failed job of echo?" in api.get(f"/page/jobs/{failed[0]}").text
+    assert api.post("/page/tasks/echo/retry").headers["Location"] == "/page/jobs?task=echo"
+    statuses = [api.get(f"/jobs/{job_id}").json()["status"] for job_id in failed]
+    assert statuses == ["queued", "queued", "queued", "failed"]
+    assert api.post("/page/tasks/nope/retry").status_code == 404
+
+
+def test_a_queue_is_paused_and_resumed(api: TestClient) -> None:
+    job_id = submit(api, "echo", value=1)
+    assert api.post("/page/queues/default/pause").headers["Location"] == "/"
+    home = api.get("/").text
+    assert "Queue default is paused: 1 job waits until it is resumed." in home
+    assert "paused" in text_of(api.get(f"/page/jobs/{job_id}").text)
+    assert api.post("/page/queues/default/resume").status_code == 303
+    assert "is paused" not in api.get("/").text
+    assert api.post("/page/queues/nope/pause").status_code == 404
+
+
+def test_a_job_tells_what_it_waits_for_and_who_canceled_it(api: TestClient) -> None:
+    first, second = submit(api, "echo", value=1), submit(api, "echo", value=2)
+    told = text_of(api.get(f"/page/jobs/{second}").text)
+    assert "No worker listens on the queue 'default'" in told.replace("&#39;", "'")
+    assert re.search(r"Place in line\s+2", told)
+    api.post(f"/page/jobs/{first}/cancel")
+    assert re.search(r"Canceled by\s+the API", text_of(api.get(f"/page/jobs/{first}").text))
+
+
 def test_schedules_are_shown_run_at_once_and_deleted(api: TestClient) -> None:
     made = {"name": "nightly", "task": "echo", "parameters": {"value": 9}, "cron": "0 3 * * *"}
     assert api.post("/schedules", json=made).status_code == 201

@@ -23,7 +23,7 @@ class CrewMember:
     last_seen_at: datetime | None
     finished: int
     failed: int
-    memory: float | None  #: bytes, of it and what it runs
+    memory: int | None  #: bytes, of it and what it runs
     running: list[JobRecord]
     more: int  #: jobs that it runs beside these
 
@@ -44,12 +44,19 @@ def crew(broker: Broker, workers: list[WorkerOverview]) -> list[CrewMember]:
             last_seen_at=worker.last_seen_at,
             finished=worker.finished,
             failed=worker.failed,
-            memory=None if worker.rss is None else worker.rss + (worker.horses_rss or 0),
+            memory=_memory(worker),
             running=[record for each in shown[worker.name] if (record := records[each])],
             more=len(worker.jobs) - len(shown[worker.name]),
         )
         for worker in workers
     ]
+
+
+def _memory(worker: WorkerOverview) -> int | None:
+    """None of one that tells of none, such as a stock worker."""
+    if worker.rss is None:
+        return None
+    return worker.rss + (worker.horses_rss or 0)
 
 
 def busy(workers: list[WorkerOverview]) -> int:

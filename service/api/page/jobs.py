@@ -8,19 +8,21 @@ from fastapi import APIRouter, Request, Response
 
 from service.api.dependencies import BrokerDep, JobId, SettingsDep, caller_of
 from service.api.page.choice import Choice, ChoiceDep
-from service.api.page.overview import queue_names
 from service.api.page.rendering import PageRoute, is_part, page, see
 from service.api.page.results import shown
 from service.api.page.timeline import timeline
 from service.api.schemas import ExecutionView
 from service.broker.broker import Broker
+from service.broker.intake import known_queues
 from service.broker.listing import Page
 from service.broker.log import Log
-from service.broker.overview import QueueOverview
+from service.broker.overview import QueueDepth
+from service.broker.records import JobRecord
 from service.broker.status import Status
 from service.errors import StatusConflict
 
 MOST_JOBS = 50
+TOLD_ELSEWHERE = ("running", "exception")  # kinds of reasons: by its status, or its error
 MOST_LINES = 2_000  # of a log; scripts keep as many
 
 router = APIRouter(prefix="/page/jobs", include_in_schema=False, route_class=PageRoute)
@@ -33,7 +35,7 @@ def list_jobs(
     found = _found(broker, choice)
     if choice.id and len(found.jobs) == 1 and not found.next_cursor:
         return see(request, f"/page/jobs/{found.jobs[0].id}")
-    queues = broker.overview.queues(queue_names(broker, settings))
+    queues = broker.overview.depths(known_queues(settings, broker.catalogue))
     return page(
         request,
         "jobs.html",
@@ -54,8 +56,7 @@ def show_job(job_id: JobId, request: Request, broker: BrokerDep) -> Response:
 
 @router.post("/{job_id}/cancel")
 def cancel_job(job_id: JobId, request: Request, broker: BrokerDep) -> Response:
-    cancel = partial(broker.actions.cancel, by=caller_of(request))
-    return _acted(request, broker, job_id, cancel)
+    return _acted(request, broker, job_id, partial(broker.actions.cancel, by=caller_of(request)))
 
 
 @router.post("/{job_id}/retry")
@@ -78,6 +79,12 @@ def _found(broker: Broker, choice: Choice) -> Page:
     return Page(jobs, jobs[-1].id if len(jobs) == MOST_JOBS else None)
 
 
+def _reasons(broker: Broker, job: JobRecord) -> list[str]:
+    """Why it stands where it does, as far as the rest of the page does not tell it."""
+    reasons = [] if job.status is Status.FINISHED else broker.explainer.why(job).reasons
+    return [reason.detail for reason in reasons if reason.kind not in TOLD_ELSEWHERE]
+
+
 def _latest_lines(request: Request, broker: Broker, job_id: str) -> Log:
     """None where scripts have the log already, and hear of each new line."""
     if is_part(request):
@@ -87,7 +94,7 @@ def _latest_lines(request: Request, broker: Broker, job_id: str) -> Log:
     return Log(log.lines[left_out:], log.dropped + left_out)
 
 
-def _count(queues: list[QueueOverview], status: Status, choice: Choice) -> int | None:
+def _count(queues: list[QueueDepth], status: Status, choice: Choice) -> int | None:
     """None where nobody has counted them: of one task, say."""
     if choice.task or choice.id:
         return None
@@ -132,7 +139,7 @@ def _job_page(
         timeline=timeline(job, executions),
         steps=broker.steps(job_id),
         log=_latest_lines(request, broker, job_id),
-        why="" if job.status is Status.FINISHED else broker.explainer.why(job).summary,
-        eta=None if job.status.is_final else broker.forecaster.eta(job),
+        reasons=_reasons(broker, job),
+        eta=broker.forecaster.eta(job),
         notice=notice,
     )

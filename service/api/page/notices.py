@@ -21,7 +21,7 @@ def notices(
     queues: Sequence[QueueOverview], workers: Sequence[WorkerOverview], kept: Durability
 ) -> list[Notice]:
     """The worst first."""
-    found = [*_of_workers(queues, workers), *_of_redis(kept)]
+    found = [*_of_workers(queues, workers), *_of_pauses(queues), *_of_redis(kept)]
     return sorted(found, key=lambda notice: notice.kind == "caution")
 
 
@@ -47,6 +47,13 @@ def _of_workers(
             "caution",
             f"No worker listens on queue {', '.join(idle)}. Nothing waits there now.",
         )
+
+
+def _of_pauses(queues: Sequence[QueueOverview]) -> Iterable[Notice]:
+    for queue in queues:
+        if queue.paused and queue.queued:
+            told = f"Queue {queue.name} is paused: {_jobs(queue.queued)} until it is resumed."
+            yield Notice("caution", told)
 
 
 def _jobs(number: int) -> str:

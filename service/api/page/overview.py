@@ -10,8 +10,8 @@ from service.api.page.notices import notices
 from service.api.page.rendering import PageRoute, page
 from service.broker.broker import Broker
 from service.broker.durability import durability
+from service.broker.intake import known_queues
 from service.broker.overview import QueueOverview
-from service.settings import Settings
 
 MOST_JOBS = 15
 
@@ -22,8 +22,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 def show_overview(
     request: Request, broker: BrokerDep, settings: SettingsDep, choice: ChoiceDep
 ) -> Response:
-    names = queue_names(broker, settings)
-    queues, workers = broker.overview.queues(names), broker.overview.workers()
+    queues = broker.overview.queues(known_queues(settings, broker.catalogue))
+    workers = broker.overview.workers()
     kept = durability(broker.client, settings.durability)
     return page(
         request,
@@ -51,8 +51,3 @@ def _charted(broker: Broker, queues: list[QueueOverview]) -> list[tuple[QueueOve
         )
         for queue in queues
     ]
-
-
-def queue_names(broker: Broker, settings: Settings) -> list[str]:
-    """Those that there are even where no job has come to them yet."""
-    return list(dict.fromkeys([*settings.served_queues, *broker.catalogue.queues()]))

@@ -1,17 +1,17 @@
-"""What can be done to a queue on the page."""
+"""Queues on the page: pause, resume. They are shown on the overview."""
 
 from fastapi import APIRouter, Request, Response
 
 from service.api.dependencies import BrokerDep, SettingsDep
-from service.api.page.overview import queue_names
 from service.api.page.rendering import PageRoute, see
+from service.broker.intake import known_queues
 
 router = APIRouter(prefix="/page/queues", include_in_schema=False, route_class=PageRoute)
 
 
 @router.post("/{queue}/pause")
 def pause_queue(queue: str, request: Request, broker: BrokerDep, settings: SettingsDep) -> Response:
-    broker.queue_actions.pause(queue, queue_names(broker, settings))
+    broker.queue_actions.pause(queue, known_queues(settings, broker.catalogue))
     return see(request, "/")
 
 
@@ -19,5 +19,5 @@ def pause_queue(queue: str, request: Request, broker: BrokerDep, settings: Setti
 def resume_queue(
     queue: str, request: Request, broker: BrokerDep, settings: SettingsDep
 ) -> Response:
-    broker.queue_actions.resume(queue, queue_names(broker, settings))
+    broker.queue_actions.resume(queue, known_queues(settings, broker.catalogue))
     return see(request, "/")

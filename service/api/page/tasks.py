@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -14,11 +14,10 @@ from service.api.dependencies import BrokerDep, SettingsDep
 from service.api.page.charts import run_times, throughput
 from service.api.page.fields import Filled, fields_of, filled, shown_values
 from service.api.page.forms import FormDep
-from service.api.page.overview import queue_names
 from service.api.page.rendering import PageRoute, page, see
 from service.api.problems import failing_fields
 from service.broker.broker import Broker
-from service.broker.intake import Options, submission_of
+from service.broker.intake import Options, known_queues, submission_of
 from service.broker.listing import JobFilter
 from service.errors import AlreadySubmitted, JobNotFound, Problem
 from service.settings import Settings
@@ -52,13 +51,6 @@ def show_task(
     return _task_page(request, broker, settings, declared, Filled(texts))
 
 
-@router.post("/{task}/retry")
-def retry_failed(task: str, request: Request, broker: BrokerDep) -> Response:
-    """All failed jobs of the task."""
-    broker.bulk_actions.retry(JobFilter(task=task))
-    return see(request, f"/page/jobs?task={quote(task)}")
-
-
 @router.post("/{task}")
 async def submit(
     task: str, request: Request, broker: BrokerDep, settings: SettingsDep, form: FormDep
@@ -85,6 +77,13 @@ async def submit(
     except Problem as problem:
         read.faults[""] = problem.detail
     return await run_in_threadpool(_task_page, request, broker, settings, declared, read, asked)
+
+
+@router.post("/{task}/retry")
+def retry_failed(task: str, request: Request, broker: BrokerDep) -> Response:
+    """Run all failed jobs of it again."""
+    broker.bulk_actions.retry(JobFilter(task=broker.catalogue[task].name))
+    return see(request, f"/page/jobs?{urlencode({'task': task})}")
 
 
 def _parameters(broker: Broker, like: str | None, task: str) -> dict[str, Any]:
@@ -137,7 +136,7 @@ def _task_page(
         faults=read.faults,
         fault=_told(read.faults, others),
         options=asked or {},
-        queue_names=queue_names(broker, settings),
+        queue_names=known_queues(settings, broker.catalogue),
         jobs=broker.listing.latest(JobFilter(task=task.name), MOST_JOBS),
         throughput=throughput(broker.history.series("task", task.name, "hour")),
         times=run_times(broker.history.series("task", task.name, "day")),

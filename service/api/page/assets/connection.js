@@ -44,12 +44,8 @@ export function listen({ address, events, onEvent, onAnew, onBack }) {
   async function refused(opened) {
     const there = await isThere();
     if (opened !== source) return;
-    if (there) {
-      found();
-      onBack();
-    } else {
-      lose();
-    }
+    if (there) found();
+    else lose();
     retrying = setTimeout(open, there ? ASK : RETRY);
   }
 
@@ -63,13 +59,13 @@ export function listen({ address, events, onEvent, onAnew, onBack }) {
     clearTimeout(losing);
     losing = null;
     heard = performance.now();
+    if (!live) onBack(); // nobody has told what was meanwhile
     live = true;
     tell("live", "Live");
     if (!lost) return;
     lost = false;
     document.getElementById("lost").hidden = true;
     announce("The connection to Paddock is back.");
-    onBack();
   }
 
   function lose() {

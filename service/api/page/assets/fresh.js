@@ -11,7 +11,8 @@ const MOVING = 1500; // the same, where bars are shown that move
 
 export function keepFresh() {
   const main = () => document.getElementById("main");
-  const stream = () => main().dataset.events ?? `${document.body.dataset.base}/events`;
+  const service = () => `${document.body.dataset.base}/events`;
+  const stream = () => main().dataset.events ?? service();
   const job = jobEvents();
   let timer = null;
   let running = false;
@@ -42,20 +43,18 @@ export function keepFresh() {
 
   /** Soon, and once for all that happens until then. */
   function soon() {
-    if (document.hidden) {
-      again = true;
-      return;
-    }
-    if (timer !== null) return;
+    if (document.hidden || timer !== null) return;
     timer = setTimeout(() => {
       timer = null;
-      if (document.hidden) again = true;
-      else show();
+      // What is missed now is made up for when the page is looked at, or the service is back.
+      if (!document.hidden && connection.isLive()) show();
     }, Math.max(earliest - performance.now(), 150));
   }
 
   function onEvent(name, event) {
     const data = JSON.parse(event.data);
+    // The last of a job's stream, which is about to end.
+    if (name === "result" || name === "deleted") connection.turnTo(service());
     if (name in job) {
       job[name](data);
       return;
@@ -76,7 +75,7 @@ export function keepFresh() {
   document.addEventListener("htmx:after:swap", swapped);
   const connection = listen({
     address: stream(),
-    events: ["job", "queues", "status", "progress", "log", "result"],
+    events: ["job", "queues", "missed", "status", "progress", "log", "result", "deleted"],
     onEvent,
     onAnew: job.anew,
     onBack: soon,
