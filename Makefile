@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: up test check bench bench-submit bench-waiting bench-eta chaos durability docs docs-serve
-.PHONY: screenshots clean
+.PHONY: up test check bench bench-submit bench-waiting bench-eta bench-streams chaos durability
+.PHONY: docs docs-serve screenshots clean
 .DEFAULT_GOAL := up
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -49,6 +49,9 @@ bench-waiting: $(VENV)/.installed
 # How far off the estimates of jobs' starts and ends are.
 bench-eta: $(VENV)/.installed
 	$(BIN)/python -m bench.eta $(ARGS)
+
+bench-streams: $(VENV)/.installed
+	$(BIN)/python -m bench.streams $(ARGS)
 
 # The documentation, in build/site. What is amiss is an error: a page or heading that is linked and
 # not there, a page that no one would find. Nothing is loaded from another host.

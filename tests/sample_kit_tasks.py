@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rq import get_current_job
 
-from jobs import PermanentFailure, Retry, job
+from jobs import PermanentFailure, Retry, job, track
 from service.adapters.jobs import BlockingJobs, Jobs
 
 
@@ -20,6 +20,15 @@ def note(path: str, line: str) -> None:
 def note_on_cpu(path: str, line: str) -> None:
     """The same, on another queue."""
     note(path, line)
+
+
+@job
+def tell_how_far(rows: int) -> None:
+    """Get halfway."""
+    for row in track(range(rows), message="rows"):
+        print(row)
+        if row == rows // 2:
+            raise ValueError("in the middle")
 
 
 @job

@@ -8,6 +8,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 from redis import Redis
 from rq.executions import Execution
@@ -18,11 +19,14 @@ from rq.worker import Worker
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from jobs.catalogue import Catalogue
+from jobs.reporting import Reporter, report_to
 from service.execution.assignment import header_of, job_of, peak_rss, raised, returned, task_of
 from service.execution.claim import EXECUTION_TTL, Claim, Claimer, Suspended
 from service.execution.decision import Ended
 from service.execution.dependents import Dependents
 from service.execution.outcome import Kind, Outcome, Usage
+from service.execution.reporting.reported import Reported
+from service.execution.reporting.writer import ReportWriter
 from service.execution.scheduler import Scheduler
 from service.execution.settlement import Settler
 from service.testing.delays import Delays
@@ -32,6 +36,10 @@ NAME = "paddock.testing"
 
 # What a job may fail of. Anything else, as Ctrl-C and `pytest.fail()` raise it, is the test's own.
 _A_JOBS_OWN = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
+
+
+_reporter: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
+report_to(_reporter.get)  # of the job that runs, if one does
 
 
 class StillJobs(Exception):
@@ -47,6 +55,7 @@ class LocalWorker:
         self._catalogue = Catalogue(catalogue, unlisted=[deliver_webhook])
         self._claimer = Claimer(connection, NAME, EXECUTION_TTL)
         self._settler = Settler(connection, NAME, socket.gethostname())
+        self._reports = ReportWriter(connection)
         self._scheduler = Scheduler(self._queues, connection, catalogue)
         self._dependents = Dependents(connection, self._queues)
         self._delays = Delays(connection, queues)
@@ -93,7 +102,14 @@ class LocalWorker:
     def _run(self, claim: Claim, *, raising: bool) -> None:
         job = claim.job(self._connection)
         execution = Execution(claim.execution_id, job.id, self._connection, NAME)
-        outcome, error = self._perform(job, execution.id)
+        reported = self._reports.open(claim.queue, job.id, execution.id)
+        token = _reporter.set(_Told(reported))
+        try:
+            outcome, error = self._perform(job, execution.id)
+        finally:
+            _reporter.reset(token)
+        for call in self._reports.calls(reported, everything=True):
+            call.run()
         self._settler.call(Ended(claim.queue, job, execution, outcome)).run()
         if error is None:
             return
@@ -124,6 +140,18 @@ class LocalWorker:
 
     def _status(self, job: Job) -> str:
         return as_text(self._connection.hget(job.key, "status") or b"")
+
+
+class _Told:
+    """How far the job is. What it prints and logs is the test's, which may want to look at it."""
+
+    def __init__(self, reported: Reported) -> None:
+        self._reported = reported
+        self.latest: tuple[float | None, str | None] = None, None
+
+    def report(self, fraction: float | None, message: str | None) -> None:
+        self.latest = fraction, message
+        self._reported.progress(time.time(), fraction, message)
 
 
 def keep_webhooks_apart(connection: Redis) -> None:

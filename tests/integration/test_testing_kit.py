@@ -41,6 +41,7 @@ from tests.sample_kit_tasks import (
     submit_from_a_loop,
     submit_itself,
     submit_others,
+    tell_how_far,
     tell_others,
 )
 from tests.sample_tasks import echo, echo_async, succeed_at
@@ -104,6 +105,17 @@ def test_a_jobs_place_is_told_here_too(paddock: Paddock) -> None:
         told = explainer.why(paddock.job(second.id)).reasons
     assert [reason.kind for reason in told] == ["no_worker", "position"]
     assert told[1].data["before"] == [first.id]
+
+
+def test_how_far_a_job_came_is_told_and_what_it_prints_is_the_tests(
+    paddock: Paddock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id = jobs.submit(tell_how_far, 4).id
+    assert paddock.job(job_id).progress is None
+    paddock.run_jobs()
+    progress = paddock.job(job_id).progress
+    assert progress is not None and (progress.fraction, progress.message) == (0.5, "rows")
+    assert capsys.readouterr().out == "0\n1\n2\n"
 
 
 def test_what_becomes_of_jobs_is_counted_here_too(paddock: Paddock) -> None:
