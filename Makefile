@@ -16,8 +16,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 up: $(VENV)/.installed
 	$(BIN)/paddock up
 
+# Four at a time; tests of a group share what is costly to start, and so stay together.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 4 $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadgroup $(ARGS)
 
 # Everything that can be killed is, at random, while 500 jobs run.
 chaos: $(VENV)/.installed

@@ -14,8 +14,9 @@ from service.api.dependencies import BrokerDep, JobId
 from service.api.event_stream import COMMENT, HEARTBEAT, MEDIA_TYPE, EventStream, event
 from service.api.schemas import JobView, QueueView
 from service.broker.broker import Broker
+from service.broker.entries import LogPiece, Step
 from service.broker.feed import Follower
-from service.broker.news import LogNews, News, Place, ProgressNews, StatusNews
+from service.broker.news import News, Place, ProgressNews
 from service.errors import JobNotFound
 
 REDIS_AWAY_PAUSE = 1.0  # seconds
@@ -24,7 +25,7 @@ router = APIRouter(tags=["events"])
 
 _CONTENT: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string"}}}
 _GONE = problems(s404="No such job.", s503="Redis is away.")
-_NAMES: dict[type[News], str] = {StatusNews: "status", ProgressNews: "progress", LogNews: "log"}
+_NAMES: dict[type[News], str] = {Step: "status", ProgressNews: "progress", LogPiece: "log"}
 
 
 @router.get(

@@ -41,6 +41,36 @@ end
 """
 )
 
+# Cancel what fits of a part of a queue: of `most` jobs, before the last `left_out`. → how many were
+# canceled, how many were looked at
+#
+# Goes along the queue, since to search it for each job would take the square of its length. It
+# begins at the end, because workers take from the front: what they take moves nothing behind it.
+# That one ends may push others, so all are taken off first.
+SWEEP = (
+    CANCELLATION
+    + """
+local function sweep(queue, registry, left_out, most, fits, kept, by)
+    local last = redis.call('LLEN', queue) - 1 - left_out
+    local first, found = math.max(last - most + 1, 0), {}
+    local window = last >= 0 and redis.call('LRANGE', queue, first, last) or {}
+    for i, id in ipairs(window) do
+        if fits(id) then
+            redis.call('LSET', queue, first + i - 1, '')
+            table.insert(found, id)
+        end
+    end
+    if #found > 0 then
+        redis.call('LREM', queue, -#found, '')
+    end
+    for _, id in ipairs(found) do
+        file_canceled(id, registry, kept, by)
+    end
+    return {#found, #window}
+end
+"""
+)
+
 # `failed`: registry; `retries`: that it gets again, or ''
 RETRY = (
     WAITING

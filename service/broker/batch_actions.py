@@ -13,7 +13,7 @@ from rq.utils import as_text, current_timestamp, now, utcformat
 from jobs.policy import DEFAULT_FAILURE_TTL
 from service.batch_marks import RECORD
 from service.batch_store import shared_part
-from service.broker.action_scripts import CANCEL, RETRY
+from service.broker.action_scripts import CANCEL, RETRY, SWEEP
 from service.broker.actions import JobActions, cancel_keys
 from service.broker.batches import Batches
 from service.errors import JobNotFound, StatusConflict
@@ -25,29 +25,13 @@ LONGEST_SEARCH = 500_000  # entries of a queue, passed in looking for jobs one b
 # ARGV: what the jobs' ids begin with, how many at the queue's end to leave out, most to look at,
 #       now (Unix), now (RQ's text), how long canceled jobs are kept, by whom
 # → {how many were canceled, how many were looked at}
-#
-# Goes along the queue, since to search it for each job would take the square of its length. It
-# begins at the end, because workers take from the front: what they take moves nothing behind it.
-# That one ends may push others, so all are taken off first.
-_SWEEP = f"""{CANCEL}
+_SWEEP = f"""{SWEEP}
 now, stamp = tonumber(ARGV[4]), ARGV[5]
-local last = redis.call('LLEN', KEYS[1]) - 1 - ARGV[2]
-local first, found = math.max(last - ARGV[3] + 1, 0), {{}}
-local window = last >= 0 and redis.call('LRANGE', KEYS[1], first, last) or {{}}
-for i, id in ipairs(window) do
-    if string.sub(id, 1, #ARGV[1]) == ARGV[1]
-            and redis.call('HGET', key_of(id), 'status') == 'queued' then
-        redis.call('LSET', KEYS[1], first + i - 1, '')
-        table.insert(found, id)
-    end
+local function is_its(id)
+    return string.sub(id, 1, #ARGV[1]) == ARGV[1]
+        and redis.call('HGET', key_of(id), 'status') == 'queued'
 end
-if #found > 0 then
-    redis.call('LREM', KEYS[1], -#found, '')
-end
-for _, id in ipairs(found) do
-    file_canceled(id, KEYS[2], ARGV[6], ARGV[7])
-end
-return {{#found, #window}}
+return sweep(KEYS[1], KEYS[2], ARGV[2], ARGV[3], is_its, ARGV[6], ARGV[7])
 """
 
 # For the jobs from one number on. What has ended is left out as far as the batch knows.

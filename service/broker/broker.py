@@ -27,6 +27,7 @@ from service.broker.depths import Depths
 from service.broker.durability import Wait, durability, refusal
 from service.broker.embedded import why_away
 from service.broker.enqueuer import Enqueuer
+from service.broker.entries import Step
 from service.broker.eta import Forecaster
 from service.broker.feed import JobFeed
 from service.broker.history import History
@@ -39,7 +40,7 @@ from service.broker.queue_actions import QueueActions
 from service.broker.records import JobReader, JobRecord
 from service.broker.service_feed import ServiceFeed
 from service.broker.status import FINAL
-from service.broker.steps import Step, read_steps
+from service.broker.steps import read_steps
 from service.broker.subscription import Subscription
 from service.broker.watch import StatusWatch
 from service.broker.why import Explainer

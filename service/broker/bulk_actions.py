@@ -14,7 +14,7 @@ from rq.registry import CanceledJobRegistry
 from rq.utils import as_text, now, utcformat
 
 from jobs.policy import DEFAULT_FAILURE_TTL
-from service.broker.action_scripts import CANCEL, RETRY
+from service.broker.action_scripts import CANCEL, RETRY, SWEEP
 from service.broker.actions import JobActions
 from service.broker.batch_actions import AT_ONCE, Canceled
 from service.broker.listing import JobFilter, JobListing
@@ -101,28 +101,14 @@ end
 # ARGV: …, how long canceled jobs are kept, by whom they are canceled, how many at the queue's end
 #       to leave out, most to look at
 # → {how many were canceled, how many were looked at}
-#
-# As for a batch: along the queue from its end, and all are taken off first.
 _SWEEP = (
-    CANCEL
+    SWEEP
     + _FITS
     + """
-local last = redis.call('LLEN', KEYS[1]) - 1 - ARGV[6]
-local first, found = math.max(last - ARGV[7] + 1, 0), {}
-local window = last >= 0 and redis.call('LRANGE', KEYS[1], first, last) or {}
-for i, id in ipairs(window) do
-    if fits(key_of(id)) then
-        redis.call('LSET', KEYS[1], first + i - 1, '')
-        table.insert(found, id)
-    end
+local function queued_and_fits(id)
+    return fits(key_of(id))
 end
-if #found > 0 then
-    redis.call('LREM', KEYS[1], -#found, '')
-end
-for _, id in ipairs(found) do
-    file_canceled(id, KEYS[2], ARGV[4], ARGV[5])
-end
-return {#found, #window}
+return sweep(KEYS[1], KEYS[2], ARGV[6], ARGV[7], queued_and_fits, ARGV[4], ARGV[5])
 """
 )
 

@@ -1,26 +1,13 @@
 """What a job has printed and logged, out of its journal."""
 
-import contextlib
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import redis
 from rq.job import Job
 
+from service.broker.entries import LogLine, LogPiece, read_entry
 from service.errors import JobNotFound
 from service.journal import JOURNAL_SUFFIX, MOST_LINES
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line."""
-
-    at: datetime  #: when it was written
-    stream: str  #: "stdout", "stderr" or "log"
-    level: str | None  #: of what was logged
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +35,9 @@ def read_log(client: "redis.Redis", job_id: str) -> Log:
     return Log(kept, dropped=max(0, int(reported or 0) - len(kept)))
 
 
-def log_lines(entry: bytes) -> Iterator[LogLine]:
+def log_lines(entry: bytes) -> list[LogLine]:
     """Those in this entry of a journal."""
-    count, _, text = entry.partition(b" ")
-    if count == b"0":
-        return
-    with contextlib.suppress(ValueError, TypeError, KeyError):  # anybody may have written anything
-        for at, stream, level, line in json.loads(text)["lines"]:
-            yield LogLine(datetime.fromtimestamp(at, UTC), stream, level, line)
+    if entry.startswith(b"0 "):
+        return []
+    piece = read_entry(entry)
+    return piece.lines if isinstance(piece, LogPiece) else []

@@ -3,7 +3,8 @@
 import redis
 from rq.job import Job
 
-from service.broker.log import LogLine, log_lines
+from service.broker.entries import LogLine
+from service.broker.log import log_lines
 from service.journal import JOURNAL_SUFFIX
 
 

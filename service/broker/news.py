@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Self
 
-from rq.job import JobStatus
 from rq.utils import utcparse
 
+from service.broker.entries import LogPiece, Step, moment, read_entry
 from service.broker.journals import Reading
-from service.broker.status import Status, status_of
+from service.broker.status import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,6 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class StatusNews:
-    """The job has come to a status."""
-
-    status: Status
-    at: datetime
-    attempt: int  #: executions begun until then
-    worker: str | None  #: that runs it
-
-
-@dataclass(frozen=True, slots=True)
 class ProgressNews:
     """How far the job is, as it has told last."""
 
@@ -54,14 +44,7 @@ class ProgressNews:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LogNews:
-    """What the job has printed or logged: each line has `at`, `stream`, `level` and `text`."""
-
-    lines: list[dict[str, Any]]
-
-
-News = StatusNews | ProgressNews | LogNews
+News = Step | ProgressNews | LogPiece
 
 
 def news_in(reading: Reading, place: Place) -> list[tuple[Place, News]]:
@@ -73,12 +56,12 @@ def _news_in(reading: Reading, place: Place) -> Iterator[tuple[Place, News]]:
     if place.entry > reading.last:
         place = Place()  # the job of this id is another one, or its Redis has lost some
     for number, entry in enumerate(reading.entries, reading.first):
-        news = _in_entry(entry)
-        if isinstance(news, StatusNews):
+        news = read_entry(entry)
+        if isinstance(news, Step):
             if number == 1 and place.status is None and news.status is Status.RUNNING:
                 # No entry tells of its being enqueued.
                 place = replace(place, status=Status.QUEUED)
-                yield place, StatusNews(Status.QUEUED, _time(reading.enqueued_at), 0, None)
+                yield place, Step(Status.QUEUED, _time(reading.enqueued_at), 0, None)
             is_end = news.status.is_final and number == reading.last
             if is_end and (report := _report(reading, place)):
                 yield report
@@ -98,22 +81,6 @@ def _news_in(reading: Reading, place: Place) -> Iterator[tuple[Place, News]]:
         yield replace(place, status=reading.status, is_end=False), _status_now(reading)
 
 
-def _in_entry(entry: bytes) -> StatusNews | LogNews | None:
-    """None where it can't be read: anybody may have written anything."""
-    try:
-        told = json.loads(entry.partition(b" ")[2])
-        if told["event"] == "log":
-            return LogNews([_line(*line) for line in told["lines"]])
-        status = status_of(JobStatus(told["status"]))
-        return StatusNews(status, _moment(told["at"]), int(told["attempt"]), told.get("worker"))
-    except (ValueError, TypeError, KeyError, OverflowError):
-        return None
-
-
-def _line(at: float, stream: str, level: str | None, text: str) -> dict[str, Any]:
-    return {"at": _moment(at), "stream": stream, "level": level, "text": text}
-
-
 def _report(reading: Reading, place: Place) -> tuple[Place, ProgressNews] | None:
     """The latest one, unless it was seen."""
     try:
@@ -121,13 +88,13 @@ def _report(reading: Reading, place: Place) -> tuple[Place, ProgressNews] | None
         number = int(told.get("number", place.progress))
         if number == place.progress:
             return None
-        report = ProgressNews(told["fraction"], told["message"], _moment(told["at"]))
+        report = ProgressNews(told["fraction"], told["message"], moment(told["at"]))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None  # anybody may have written anything
     return replace(place, progress=number), report
 
 
-def _status_now(reading: Reading) -> StatusNews:
+def _status_now(reading: Reading) -> Step:
     """Made of the job's record."""
     assert reading.status is not None
     if reading.status.is_final:
@@ -139,11 +106,7 @@ def _status_now(reading: Reading) -> StatusNews:
     # A stock worker counts no attempts.
     attempts = max(reading.attempts, 1 if reading.started_at else 0)
     worker = reading.worker if reading.status is Status.RUNNING else None
-    return StatusNews(reading.status, _time(at), attempts, worker)
-
-
-def _moment(unix: float) -> datetime:
-    return datetime.fromtimestamp(unix, UTC)
+    return Step(reading.status, _time(at), attempts, worker)
 
 
 def _time(stamp: bytes | None) -> datetime:

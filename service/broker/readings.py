@@ -8,7 +8,6 @@ from rq.utils import as_text
 
 from service.broker.history import History, Total
 from service.broker.overview import Overview, QueueDepth, WorkerOverview
-from service.pausing import PAUSED
 from service.tally import CPU, MEMORY, SUBMITTED
 
 
@@ -18,7 +17,6 @@ class Readings:
 
     round_trip: float  #: seconds that Redis took to answer a PING
     queues: list[QueueDepth]
-    paused: set[str]  #: queues that nothing is taken off
     workers: list[WorkerOverview]
     totals: list[Total]
     submitted: dict[str, int]  #: by task: jobs
@@ -34,15 +32,12 @@ def readings(
     client.ping()
     round_trip = time.perf_counter() - began
     with client.pipeline(transaction=False) as pipe:
-        pipe.smembers(PAUSED)
         for key in (SUBMITTED, CPU, MEMORY):
             pipe.hgetall(key)
-        paused, *tallies = pipe.execute()
-    submitted, cpu, memory = map(_by_task, tallies)
+        submitted, cpu, memory = map(_by_task, pipe.execute())
     return Readings(
         round_trip=round_trip,
         queues=overview.depths(queues),
-        paused={as_text(queue) for queue in paused},
         workers=overview.workers(),
         totals=history.totals(),
         submitted=submitted,

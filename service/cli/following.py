@@ -15,7 +15,7 @@ import redis
 from redis.exceptions import RedisError
 
 from service.broker.broker import Broker
-from service.broker.log import LogLine
+from service.broker.entries import LogLine
 from service.broker.log_tail import LogTail
 from service.broker.records import JobRecord
 from service.broker.status import Status, read_status

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import click
 from pydantic import TypeAdapter
 
-from service.broker.log import LogLine
+from service.broker.entries import LogLine
 from service.cli.connecting import open_broker
 from service.cli.following import sights
 from service.cli.output import as_json_option

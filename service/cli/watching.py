@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from service.broker.broker import Broker
-from service.broker.log import LogLine
+from service.broker.entries import LogLine
 from service.broker.records import JobRecord
 from service.cli.following import Sight, sights
 from service.cli.progress import state_line, told_progress

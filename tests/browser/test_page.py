@@ -12,6 +12,8 @@ from tests.browser.conftest import PATIENCE, Complaints, Service
 
 expect.set_options(timeout=PATIENCE)
 
+pytestmark = pytest.mark.xdist_group("browser")  # one Paddock, one browser
+
 PHONE = {"width": 390, "height": 844}
 BAR = "#progress progress"
 

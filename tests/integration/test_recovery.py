@@ -347,6 +347,7 @@ def killed_at(
         jobs.close()
 
 
+@pytest.mark.xdist_group("points")
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
 def test_no_job_is_lost_wherever_its_worker_or_horse_dies(
     killed_at: Callable[[Point], JobRecord], point: Point

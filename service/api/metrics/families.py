@@ -74,7 +74,7 @@ def _of_queues(readings: Readings) -> Iterator[Metric]:
         "paddock_queue_paused",
         "1 where the queue is paused.",
         ("queue",),
-        [((queue.name,), queue.name in readings.paused) for queue in queues],
+        [((queue.name,), queue.paused) for queue in queues],
     )
 
 
