@@ -40,9 +40,9 @@ def configure_logs(settings: Settings) -> None:
     logging.captureWarnings(True)
     for name in _OF_RQ:
         logging.getLogger(name).setLevel(level)
-    if level > logging.DEBUG:
-        for name in _WARN_ONLY:
-            logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    quiet = max(level, logging.WARNING) if level > logging.DEBUG else level
+    for name in _WARN_ONLY:
+        logging.getLogger(name).setLevel(quiet)
 
 
 def _own_stderr() -> TextIO:

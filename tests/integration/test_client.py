@@ -46,7 +46,7 @@ ALONE = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna", "typing_extensi
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with a_service(ALL_TASKS) as address:
+    with a_service((*ALL_TASKS, "tests.sample_reporting_tasks")) as address:
         yield address
 
 
