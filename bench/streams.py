@@ -83,7 +83,7 @@ async def _measure(
     rate: int,
 ) -> None:
     ids = await _jobs(url, max(counts))
-    await _opened(port, ids[0], [])  # the first one loads what all need
+    (await _opened(port, ids[0], [])).cancel()  # the first one loads what all need
     await asyncio.sleep(SETTLE)
     empty = _resident(pid)
     print(f"{empty:.0f} MiB without streams; {rate} lines a second\n")

@@ -25,6 +25,7 @@ ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("about", default=MappingProxyT
 _OF_RQ = ("rq.worker", "rq.job")
 # They tell of their start and end at `info`, as Paddock does itself.
 _WARN_ONLY = ("uvicorn", "asyncio", "opentelemetry")
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # to make one takes longer
 _STANDARD = logging.makeLogRecord({}).__dict__.keys() | {"message", "asctime", "color_message"}
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # which RQ puts into a message or two
 _SHADES = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[31m"}
@@ -87,7 +88,7 @@ class JsonLines(logging.Formatter):
             line["error"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = record.stack_info
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _encode(line)
 
 
 class PrettyLines(logging.Formatter):

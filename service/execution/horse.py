@@ -89,7 +89,7 @@ def run_horse(
             os.environ["RQ_JOB_ID"] = header["id"]
             job = job_of(header, data, connection)
             job.worker_name = worker_name
-            renew_streams(stage)
+            renew_streams()
             stage.give_to(header["execution"])
             outcome = _perform(job, catalogue, cancel)
             flush_streams()

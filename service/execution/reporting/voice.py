@@ -22,7 +22,10 @@ class Mouth:
     Where many jobs share a loop nobody waits; what does not fit is dropped, and said to be.
     """
 
-    def __init__(self, pipe: int, *, waits: bool) -> None:
+    _pipe = -1  # none yet
+
+    def open(self, pipe: int, *, waits: bool) -> None:
+        """Speak into this pipe."""
         self._pipe = pipe
         os.set_blocking(pipe, waits)
 
@@ -117,9 +120,9 @@ own_voice: ContextVar[Voice | None] = ContextVar("voice", default=None)
 class Stage:
     """Whose voice it is that speaks, in this process."""
 
-    def __init__(self, mouth: Mouth) -> None:
-        self._mouth = mouth
-        self._nobody = Voice(mouth, "")
+    def __init__(self) -> None:
+        self.mouth = Mouth()
+        self._nobody = Voice(self.mouth, "")
         self._only: Voice | None = None  # of a process that runs one job at a time
         self._left: WeakSet[threading.Thread] = WeakSet()  # threads that have outlived their job
 
@@ -136,11 +139,11 @@ class Stage:
 
     def new_voice(self, execution_id: str) -> Voice:
         """For a job that shares this process with others."""
-        return Voice(self._mouth, execution_id)
+        return Voice(self.mouth, execution_id)
 
     def give_to(self, execution_id: str) -> None:
         """This process runs this job, and no other."""
-        self._only = Voice(self._mouth, execution_id)
+        self._only = Voice(self.mouth, execution_id)
 
     def clear(self) -> None:
         """It has ended. What its threads say from now on is nobody's."""
