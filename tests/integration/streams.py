@@ -112,7 +112,7 @@ class Served:
         self.broker = broker
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=20)
+        config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=20)
         self.server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self.server.run, kwargs={"sockets": [self._listener]}, daemon=True
