@@ -27,7 +27,8 @@ JOURNAL_SUFFIX = ":journal"  # after the key of the job
 # An entry is `<lines> <JSON>`: {"event": "status", "status": RQ's word, "at": Unix seconds,
 # "attempt": n, "worker": name} or {"event": "log", "lines": [[Unix seconds, stream, level, text]…]}
 #
-# What can't be published (an ACL may forbid it) must not keep a job from moving on.
+# What can't be published (an ACL may forbid it), or noted where somebody has written something
+# else, must not keep a job from moving on.
 JOURNAL = (
     MARK_JOB
     + f"""
@@ -85,7 +86,7 @@ local function moved(job, id)
         mark_job(f[1], id, f[2], f[3] or '')
     end
     local runs = f[2] == 'started'
-    journal(job, id, cjson.encode({{event = 'status', status = f[2], at = now,
+    pcall(journal, job, id, cjson.encode({{event = 'status', status = f[2], at = now,
         attempt = tonumber(f[6] or 0), worker = runs and f[7] or nil}}), 0)
     announce_as(id, f[2], f[4], f[5])
 end

@@ -67,6 +67,15 @@ def test_a_job_that_is_given_a_place_at_once_never_waited_for_one(
     assert statuses(connection, job_id) == ["queued"]
 
 
+def test_a_journal_that_somebody_else_has_spoilt_keeps_no_job_from_its_end(
+    jobs: Jobs, hand: ByHand, connection: redis.Redis
+) -> None:
+    job_id = jobs.submit("sleep", seconds=0)
+    connection.set(f"rq:job:{job_id}{JOURNAL_SUFFIX}", "no list")
+    assert hand.run_one() == job_id
+    assert jobs[job_id].result == 1 and connection.zcard("rq:wip:default") == 0
+
+
 def test_a_journal_is_kept_as_long_as_its_job(
     jobs: Jobs, hand: ByHand, connection: redis.Redis
 ) -> None:
