@@ -43,6 +43,9 @@ local function drop_oldest(job, journal)
     local lines, bytes = tonumber(held[1]), tonumber(held[2])
     while true do
         local oldest = redis.call('LINDEX', journal, 0)
+        if not oldest then
+            break
+        end
         local its_lines = tonumber(string.match(oldest, '^%d+'))
         local its_bytes = its_lines > 0 and #oldest or 0
         if lines - its_lines < {MOST_LINES} and bytes - its_bytes < {MOST_BYTES} then
@@ -56,7 +59,9 @@ end
 
 local function journal(job, id, entry, lines)
     local key, text = job .. '{JOURNAL_SUFFIX}', lines .. ' ' .. entry
-    redis.call('RPUSH', key, text)
+    if redis.call('RPUSH', key, text) == 1 then  -- the first one, or those before have expired
+        redis.call('HSET', job, 'journal_lines', 0, 'journal_bytes', 0)
+    end
     redis.call('EXPIRE', key, {KEPT})
     redis.call('HINCRBY', job, 'journal_end', 1)
     if lines > 0 then
@@ -79,16 +84,20 @@ local function announce(job, id)
     announce_as(id, f[1], f[2], f[3])
 end
 
-local function moved(job, id)
+local function tell_move(job, id)
     local f = redis.call('HMGET', job, 'batch', 'status', 'ended_at', 'origin', 'task', 'attempts',
         'worker_name')
-    if f[1] then
-        mark_job(f[1], id, f[2], f[3] or '')
-    end
     local runs = f[2] == 'started'
     pcall(journal, job, id, cjson.encode({{event = 'status', status = f[2], at = now,
         attempt = tonumber(f[6] or 0), worker = runs and f[7] or nil}}), 0)
     announce_as(id, f[2], f[4], f[5])
+    if f[1] then
+        mark_job(f[1], id, f[2], f[3] or '')
+    end
+end
+
+local function moved(job, id)
+    pcall(tell_move, job, id)
 end
 """
 )

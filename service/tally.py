@@ -10,18 +10,20 @@ MEMORY = "paddock:memory"  # task → bytes that the latest of its executions he
 
 # Lua functions for scripts
 # tally_submitted(task, how many), tally_usage(task or false, the record of an execution)
+#
+# What can't be counted must not keep a job from its queue.
 TALLY = f"""
 local function tally_submitted(task, count)
-    redis.call('HINCRBY', '{SUBMITTED}', task, count)
+    redis.pcall('HINCRBY', '{SUBMITTED}', task, count)
 end
 
 local function tally_usage(task, record)
     local used = task and cjson.decode(record) or {{}}
     if type(used.cpu_seconds) == 'number' then
-        redis.call('HINCRBY', '{CPU}', task, math.floor(used.cpu_seconds * 1000000 + 0.5))
+        redis.pcall('HINCRBY', '{CPU}', task, math.floor(used.cpu_seconds * 1000000 + 0.5))
     end
     if (used.peak_rss or 0) > 0 then
-        redis.call('HSET', '{MEMORY}', task, used.peak_rss)
+        redis.pcall('HSET', '{MEMORY}', task, used.peak_rss)
     end
 end
 """

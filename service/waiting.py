@@ -159,6 +159,9 @@ local function fail(id, why)
     redis.call('ZADD', prefix .. ':failed:' .. f[1], ttl < 0 and '+inf' or now + ttl, id)
     moved(job, id)
     count_end(job, 'failed')
+    if ttl < 0 then
+        redis.call('PERSIST', job .. ':journal')
+    end
     if ttl > 0 then
         for _, key in ipairs({{job, results, job .. ':history', job .. ':journal',
                 dependencies_of(id), job .. ':dependents'}}) do
@@ -223,13 +226,13 @@ end
 -- A job has ended for good, or is about to be deleted: look at those that depend on it, and at
 -- those that depend on one that fails for it.
 local function look_at_dependents(id)
-    local work, looked, moved = {id}, 0, false
+    local work, looked, has_moved = {id}, 0, false
     while #work > 0 do
         local each = table.remove(work)
         local dependents = key_of(each) .. ':dependents'
         for _, dependent in ipairs(redis.call('SMEMBERS', dependents)) do
             if looked == MOST_AT_ONCE then
-                redis.call(moved and 'SADD' or 'SREM', LEFT, each, unpack(work))
+                redis.call(has_moved and 'SADD' or 'SREM', LEFT, each, unpack(work))
                 return
             end
             looked = looked + 1
@@ -240,7 +243,7 @@ local function look_at_dependents(id)
                 table.insert(work, dependent)
             end
             -- One that waits for others still, but no more for this one, has moved as well.
-            moved = moved or found ~= 'waits'
+            has_moved = has_moved or found ~= 'waits'
                 or redis.call('SISMEMBER', dependents, dependent) == 0
         end
     end

@@ -64,7 +64,7 @@ local function sweep(queue, registry, left_out, most, fits, kept, by)
         redis.call('LREM', queue, -#found, '')
     end
     for _, id in ipairs(found) do
-        file_canceled(id, registry, kept, by)
+        pcall(file_canceled, id, registry, kept, by)  -- one that is damaged must not hold up others
     end
     return {#found, #window}
 end

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import redis.asyncio
-from rq.job import Job, JobStatus
+from rq.job import Job
 from rq.utils import as_text
 
-from service.broker.status import Status, status_of
+from service.broker.status import Status, known_status
 from service.journal import JOURNAL_SUFFIX
 
 PART = 64 * 1024  # bytes of a journal that are read at a time, and an entry more
 MOST = 4 * PART  # bytes of all journals together; during the look Redis serves nobody else
 AT_ONCE = 20  # entries
-
-_WORDS = frozenset(status.value for status in JobStatus)
 
 # KEYS: jobs; ARGV: the number of the entry that the reader of each has come to
 # → for each, until there is no more room: false where there is no such job, or what stands in the
@@ -105,18 +103,18 @@ class JournalReader:
 def _reading(fields: list[bytes | None], first: int, entries: list[bytes]) -> Reading:
     status, last, progress, enqueued_at, started_at, ended_at, attempts, worker = fields
     return Reading(
-        status=_known((status or b"").decode(errors="replace")),
-        last=int(last or 0),
+        status=known_status((status or b"").decode(errors="replace")),
+        last=_count(last),
         first=first,
         entries=entries,
         progress=progress,
         enqueued_at=enqueued_at,
         started_at=started_at,
         ended_at=ended_at,
-        attempts=int(attempts or 0),
+        attempts=_count(attempts),
         worker=as_text(worker) if worker else None,
     )
 
 
-def _known(status: str) -> Status | None:
-    return status_of(JobStatus(status)) if status in _WORDS else None
+def _count(text: bytes | None) -> int:
+    return int(text) if text and text.isdigit() else 0  # anybody may have written anything

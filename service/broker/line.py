@@ -253,7 +253,7 @@ def _worker(told: dict[str, Any], now: float) -> Serving:
 
 
 def _running(told: dict[str, Any], now: float) -> Running:
-    started = utcparse(told["started_at"]).timestamp() if told["started_at"] else now
+    started = _unix(told["started_at"]) or now
     fraction, at = read_progress(told["progress"] or None)
     return Running(
         id=told["id"],
@@ -265,10 +265,18 @@ def _running(told: dict[str, Any], now: float) -> Running:
     )
 
 
+def _unix(text: Any) -> float | None:
+    try:
+        return utcparse(text).timestamp() if text else None
+    except ValueError:  # anybody may have written anything
+        return None
+
+
 def read_progress(text: str | bytes | None) -> tuple[float | None, float]:
     """The fraction that a job reported last, if any, and when, in Unix seconds."""
     try:
         told = json.loads(text or "{}")
-        return told.get("fraction"), float(told.get("at", 0))
+        fraction = told.get("fraction")
+        return None if fraction is None else float(fraction), float(told.get("at", 0))
     except (ValueError, TypeError, AttributeError):  # anybody may have written anything
         return None, 0.0

@@ -168,8 +168,12 @@ class ServiceFeed:
                 self.kept.append(self._waiting.pop(job_id))
                 self.count += 1
             if clock() >= max(self._next_look, last_look + QUEUES_PAUSE):
-                with contextlib.suppress(RedisError):  # the next look may find it again
+                try:
                     await self.look()
+                except RedisError as error:
+                    logger.debug("Live events: %s", error)
+                except Exception:  # whatever somebody wrote into Redis, the rest is told
+                    logger.exception("Live events: the queues can't be looked at")
                 last_look = clock()
                 self._next_look = last_look + QUEUES_LOOK
             if told != (told := self._versions()):

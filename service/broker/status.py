@@ -48,3 +48,11 @@ def status_of(rq: JobStatus) -> Status:
 def read_status(text: str) -> Status:
     """The same, where RQ's own stands written. Raises `ValueError` where it is none."""
     return status_of(JobStatus(text))
+
+
+_BY_WORD = {rq.value: status for rq, status in _OF_RQ.items()}
+
+
+def known_status(word: str) -> Status | None:
+    """The same; None for a word that another program's RQ may have, and ours has not."""
+    return _BY_WORD.get(word)

@@ -9,18 +9,16 @@ from typing import Any
 
 import redis.asyncio
 from redis.exceptions import RedisError
-from rq.job import Job, JobStatus
+from rq.job import Job
 from rq.utils import as_text
 
-from service.broker.status import Status, status_of
+from service.broker.status import Status, known_status
 from service.errors import JobNotFound
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5  # seconds between looks at a job that is waited for
 MORE_PAUSE = 1.3  # times the pause before
 AT_ONCE = 1_000  # jobs in one look, during which Redis serves nobody else: under 1 ms
 LOOKS_PER_SECOND = 20_000  # at jobs; with more of them each is looked at less often
-
-_WORDS = frozenset(status.value for status in JobStatus)
 
 # KEYS: jobs; → the status of each, '' where there is none
 _LOOK = """
@@ -110,16 +108,11 @@ class StatusWatch:
         for waiter, status in zip(waiters, statuses, strict=True):
             if not status:
                 _answer(waiter, JobNotFound(waiter.job_id))
-            elif (known := _known(status)) in waiter.wanted:
+            elif (known := known_status(status)) in waiter.wanted:
                 _answer(waiter, known)
             else:
                 self._put(waiter, loop.time() + max(waiter.pause, least))
                 waiter.pause = min(waiter.pause * MORE_PAUSE, LONGEST_PAUSE)
-
-
-def _known(status: str) -> Status | None:
-    """None for a word that another program's RQ may have, and ours has not."""
-    return status_of(JobStatus(status)) if status in _WORDS else None
 
 
 def _answer(waiter: _Waiter, answer: Any) -> None:

@@ -151,6 +151,7 @@ for i = 1, #KEYS, 2 do
         if not went_well then
             local why = type(taken) == 'table' and taken.err or tostring(taken)
             pcall(fail, id, 'Unreadable: what Redis holds of this job is damaged: ' .. why)
+            pcall(over, id)
         elseif taken then
             return taken
         end

@@ -41,6 +41,7 @@ from service.execution.taken import Taken
 from service.execution.together import Together
 from service.execution.traces import begin_span, end_span
 
+MOST_REPORTS = 20  # jobs whose reports go into one round trip; each may have a mebibyte
 RENEW_INTERVAL = 60.0  # seconds between renewals of what RQ keeps of each running job
 
 
@@ -203,6 +204,7 @@ class IOWorker(ServingWorker):
         """
         moment = time.monotonic()
         due = [reported for reported in self._reports.pending if reported.due <= moment]
+        del due[MOST_REPORTS:]  # the others are due at once again
         calls = self._recorder.calls(sendable(self._endings), due)
         recording = len(calls)
         if self._room() > 0 and time.monotonic() >= self._claims_from:

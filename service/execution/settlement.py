@@ -209,6 +209,9 @@ def _waited(ended: Ended) -> float | str:
 
 def sendable(endings: Sequence[Ended]) -> list[Ended]:
     """The first of these: as many as Redis is sent at once, in the time that it may take."""
-    sizes = itertools.accumulate(len(ended.outcome.body) for ended in endings[:MOST_AT_ONCE])
+    sizes = itertools.accumulate(
+        len(ended.outcome.body) + (ended.reported.size if ended.reported else 0)
+        for ended in endings[:MOST_AT_ONCE]
+    )
     count = sum(size <= MOST_BYTES_AT_ONCE for size in sizes)
     return list(endings[: max(count, 1)])

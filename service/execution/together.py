@@ -223,9 +223,9 @@ class Together:
         return Outcome(Kind.PUT_BACK if blocker else Kind.DIED, usage, reason)
 
     def _note_killed(self, due: dict[Flight, Outcome]) -> None:
-        for flight, outcome in due.items():
-            if outcome.kind is not Kind.PUT_BACK:
-                self._distrust.killed(flight.taken.task)
+        tasks = {f.taken.task for f, outcome in due.items() if outcome.kind is not Kind.PUT_BACK}
+        for task in tasks:
+            self._distrust.killed(task)
 
     def _leave(self, horse: LoopHarness) -> list[Flight]:
         """Part with it; the jobs that it still had."""

@@ -1,6 +1,5 @@
 """A job's trace: from who submits it to its end, across all processes that have to do with it."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import redis
 from tests.conftest import PATIENCE, Start, eventually
 from tests.integration.collector import Collector, Span, a_collector
 from tests.integration.serving import serve
+from tests.integration.test_worker import children, is_gone
 
 TRACED = {"PADDOCK_TASKS": "tests.sample_tasks,tests.sample_traced_tasks"}
 CALLERS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -105,10 +105,11 @@ def test_a_collector_that_is_away_holds_up_nothing(
     answer = httpx.post(f"{url}/tasks/traced?wait=20", json=body, timeout=PATIENCE)
     assert answer.json()["status"] == "finished"
     # The horse is gone as well, whose span nobody takes
-    children = ["pgrep", "-P", str(worker.pid)]
+    its_own = children(worker.pid)
+    assert its_own
     worker.terminate()
     worker.wait(PATIENCE)
-    assert subprocess.run(children, capture_output=True, check=False).stdout == b""
+    eventually(lambda: all(map(is_gone, its_own)))
 
 
 def test_a_job_without_a_trace_begins_one(

@@ -4,6 +4,7 @@ import array
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import select
 import termios
@@ -16,6 +17,8 @@ from service.execution.reporting.pipes import REPORTS
 from service.execution.reporting.reported import Reported
 
 READ_SIZE = 1 << 16  # bytes at a time, so that a job that prints without end keeps nobody waiting
+
+logger = logging.getLogger("rq.worker")
 
 _STREAMS = {Kind.STDOUT: "stdout", Kind.STDERR: "stderr", Kind.LOG: "log"}
 _RAW = -1  # the source of what comes by a process's own output, beside that of its threads
@@ -90,6 +93,7 @@ class Listener:
                 for frame in self._frames.feed(data):
                     self._take(frame)
             except (Garbled, ValueError, TypeError):
+                logger.warning("Something has written into the pipe of a horse's reports: closed")
                 self._close(pipe)  # there is no telling where the next one would begin
         elif self._alone is not None:
             self._alone.write((self._names[pipe], None, _RAW), time.time(), data)

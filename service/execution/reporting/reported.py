@@ -67,6 +67,11 @@ class Reported:
         return self._not_before if self._has_news or self._unwritten else math.inf
 
     @property
+    def size(self) -> int:
+        """Bytes that are to be written, about."""
+        return self._bytes + sum(batch.size for batch in self._unwritten)
+
+    @property
     def _has_news(self) -> bool:
         return bool(self._count or self._progress)
 

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakSet
@@ -23,10 +24,11 @@ class Mouth:
     """
 
     _pipe = -1  # none yet
+    waits = True
 
     def open(self, pipe: int, *, waits: bool) -> None:
         """Speak into this pipe."""
-        self._pipe = pipe
+        self._pipe, self.waits = pipe, waits
         os.set_blocking(pipe, waits)
 
     def say(self, frame: bytes) -> bool:
@@ -53,6 +55,7 @@ class Voice:
         self._dropped: int | None = None  # lines, since the last that was sent
         self._silent_until = 0.0  # monotonic; where something was dropped
         self._is_behind = False  # whether the latest progress could not be sent
+        self._lock = threading.RLock()
 
     def write(self, kind: Kind, data: bytes, level: str = "") -> None:
         """Send output, or what was logged."""
@@ -61,31 +64,37 @@ class Voice:
         most = room(self._execution, name)
         for start in range(0, len(data), most):
             piece = data[start : start + most]
-            if not self._caught_up() or not self._mouth.say(
-                packed(kind, self._execution, name, source, moment, piece)
-            ):
-                if self._dropped is None:
-                    self._dropped, self._silent_until = 0, time.monotonic() + PAUSE
-                self._dropped += piece.count(b"\n")
+            frame = packed(kind, self._execution, name, source, moment, piece)
+            with self._in_turn():
+                if not self._caught_up() or not self._mouth.say(frame):
+                    if self._dropped is None:
+                        self._dropped, self._silent_until = 0, time.monotonic() + PAUSE
+                    self._dropped += piece.count(b"\n")
 
     def report(self, fraction: float | None, message: str | None) -> None:
         """As `jobs.progress` has it."""
         if message is not None:
             message = _readable(message)
-        if (fraction, message) != self.latest and not self.is_over:
-            self.latest = (fraction, message)
-            self._is_behind = not (self._caught_up() and self._say_progress())
+        with self._in_turn():
+            if (fraction, message) != self.latest and not self.is_over:
+                self.latest = (fraction, message)
+                self._is_behind = not (self._caught_up() and self._say_progress())
 
     def end(self) -> dict[str, Any]:
         """The job has ended; what could not be sent, for the worker to be told with its outcome."""
-        self._caught_up(last=True)
-        self.is_over = True
+        with self._in_turn():
+            self._caught_up(last=True)
+            self.is_over = True
         left: dict[str, Any] = {}
         if self._dropped is not None:
             left["dropped"] = self._dropped
         if self._is_behind:
             left["progress"] = self.latest
         return left
+
+    def _in_turn(self) -> AbstractContextManager[object]:
+        """Where nothing is dropped, nothing is to be kept in step: a frame goes in one write."""
+        return nullcontext() if self._mouth.waits else self._lock
 
     def _caught_up(self, *, last: bool = False) -> bool:
         """Whether all that came before has been sent, as far as it was to be."""
