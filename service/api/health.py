@@ -6,6 +6,7 @@ from service.api.answers import FOREIGN, json_response, problems
 from service.api.dependencies import BrokerDep, SettingsDep
 from service.api.schemas import LiveView, ReadyView
 from service.broker.health import check_ready
+from service.broker.intake import known_queues
 
 router = APIRouter(prefix="/health", tags=["health"], responses=problems(s403=FOREIGN))
 
@@ -28,7 +29,7 @@ def ready(broker: BrokerDep, settings: SettingsDep) -> Response:
     """Writes to Redis, as a submission would."""
     warnings = check_ready(
         broker.client,
-        list(dict.fromkeys([*settings.served_queues, *broker.catalogue.queues()])),
+        known_queues(settings, broker.catalogue),
         settings,
     )
     return json_response(ReadyView(status="ready", warnings=warnings))

@@ -19,12 +19,11 @@ from pydantic import (
 )
 
 from service.api.problems import options_refusal
+from service.broker.intake import LONGEST_DELAY
 from service.broker.status import Status
 from service.errors import OptionsInvalid
 
-DAY = 24 * 3600  # seconds
-LONGEST_DELAY = 3650 * DAY
-LONGEST_TIMEOUT = 30 * DAY
+LONGEST_TIMEOUT = 30 * 24 * 3600  # seconds
 LONGEST_WAIT = 300  # seconds a request may be kept open
 
 Wait = Annotated[

@@ -17,6 +17,8 @@ from service.submission import Once, Submission, digest
 from service.webhooks.addresses import Allowed
 from service.webhooks.target import TargetRefused, parse_target
 
+LONGEST_DELAY = 3650 * 24 * 3600  # seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:

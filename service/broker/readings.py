@@ -1,6 +1,7 @@
 """What there is to measure of the whole service, read in a few round trips, and nothing changed."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import redis
@@ -25,7 +26,7 @@ class Readings:
 
 
 def readings(
-    client: "redis.Redis", overview: Overview, history: History, queues: set[str]
+    client: "redis.Redis", overview: Overview, history: History, queues: Iterable[str]
 ) -> Readings:
     """All of it, with these queues among others. Raises `redis.RedisError`."""
     began = time.perf_counter()

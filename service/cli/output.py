@@ -23,7 +23,7 @@ def show(job: JobRecord, as_json: bool, *, failed_is_error: bool = False) -> int
 
 
 def job_as_json(job: JobRecord) -> str:
-    """The same document as the API's."""
+    """The API's document, less what is expected of the job."""
     return json.dumps(_JOB.dump_python(job, mode="json"))
 
 

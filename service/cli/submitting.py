@@ -13,6 +13,7 @@ from jobs.text import fields_to_json
 from service.broker.broker import Broker
 from service.broker.chaining import check_chaining
 from service.broker.enqueuer import Submission
+from service.broker.intake import LONGEST_DELAY
 from service.broker.records import JobRecord
 from service.cli.batches import submit_batch
 from service.cli.connecting import open_broker
@@ -26,7 +27,9 @@ from service.settings import Settings
 @click.argument("task")
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--wait", is_flag=True, help="Wait until it has ended; status 1 if it failed.")
-@click.option("--delay", type=click.FloatRange(min=0), help="Seconds until it is queued.")
+@click.option(
+    "--delay", type=click.FloatRange(0, LONGEST_DELAY), help="Seconds until it is queued."
+)
 @click.option(
     "--expires-in",
     type=click.FloatRange(min=0, min_open=True),

@@ -36,12 +36,15 @@ class EventCalls(Caller):
         """
         job_id = job.id if isinstance(job, Job) else job
         known = _unbegun(read(Job, await self._document(get("jobs", job_id))))
-        last = last_then = ""
+        last, is_alive = "", False
         exchange = self._exchange(follow("jobs", job_id, "events", last=last))
         while True:
             try:
                 async with aclosing(exchange.lines()) as lines:
                     async for message in _messages(lines):
+                        is_alive = True
+                        if message is None:
+                            continue
                         if message.kind == "deleted":
                             raise _gone(job_id)
                         last = message.id or last
@@ -52,9 +55,9 @@ class EventCalls(Caller):
                             return
                 raise ServiceUnreachable("the service has ended the stream", is_passing=True)
             except RequestFailed as failure:
-                if last != last_then:  # it went on: this is a new failure, with all its tries
+                if is_alive:  # it went on: this is a new failure, with all its tries
                     exchange = self._exchange(follow("jobs", job_id, "events", last=last))
-                    last_then = last
+                    is_alive = False
                 await exchange.pause_after(failure)
 
 
@@ -74,11 +77,13 @@ def _unbegun(job: Job) -> Job:
     )
 
 
-async def _messages(lines: AsyncIterator[bytes]) -> AsyncGenerator[_Message, None]:
-    """Comments and what is no event of ours are passed over."""
+async def _messages(lines: AsyncIterator[bytes]) -> AsyncGenerator[_Message | None, None]:
+    """None for a comment, which shows that the stream lives; what is no event is passed over."""
     fields: dict[bytes, bytes] = {}
     async for line in lines:
-        if line:
+        if line.startswith(b":"):
+            yield None
+        elif line:
             name, _, value = line.partition(b":")
             fields[name] = value.removeprefix(b" ")
         elif b"event" in fields and b"data" in fields:

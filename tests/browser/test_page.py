@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from service.api.page.words import duration
 from tests.browser.conftest import PATIENCE, Complaints, Service
+from tests.conftest import eventually
 
 expect.set_options(timeout=PATIENCE)
 
@@ -72,9 +73,10 @@ def test_all_failed_jobs_of_a_task_are_retried_by_one_button(page: Page, service
     for job_id in ids:
         service.ended(job_id)
     page.goto("/page/jobs?status=failed&task=import_orders")
-    page.get_by_role("button", name="Retry all failed").first.click()
-    page.wait_for_url(re.compile("task=import_orders$"))
-    assert [service.ended(job_id)["attempts"] for job_id in ids] == [2, 2]
+    with page.expect_response(re.compile("/page/tasks/import_orders/retry$")):
+        page.get_by_role("button", name="Retry all failed").first.click()
+    for job_id in ids:
+        eventually(lambda job_id=job_id: service.job(job_id)["attempts"] == 2)
 
 
 def test_a_queue_is_paused_and_resumed_by_a_button_and_its_jobs_say_so(
@@ -130,6 +132,28 @@ def test_a_lost_connection_is_told_and_so_is_that_it_is_back(
     expect(page.locator("#lost")).to_be_hidden()
     expect(page.locator(f"#job-{job_id}")).to_be_visible()
     expect(page.get_by_role("status")).to_have_text("The connection to Paddock is back.")
+
+
+def test_what_is_no_page_never_takes_the_place_of_one(
+    page: Page, service: Service, complaints: Complaints
+) -> None:
+    complaints.expected += ("502",)
+    page.goto("/")
+    expect(page.locator("#link")).to_contain_text("Live")
+
+    def as_a_proxy_does(route: Route) -> None:
+        route.fulfill(status=502, content_type="text/html", body="<h1>Bad gateway</h1>")
+
+    page.route("**/?*", as_a_proxy_does)
+    page.route(f"{service.url}/", as_a_proxy_does)
+    page.route("**/health/live", as_a_proxy_does)
+    service.submit("list_customers")
+    expect(page.get_by_text("The connection to Paddock is lost.").first).to_be_visible()
+    expect(page.get_by_role("heading", name="Queues")).to_be_visible()
+    page.unroute_all()
+    job_id = service.submit("list_customers")
+    expect(page.locator(f"#job-{job_id}")).to_be_visible()
+    expect(page.locator("#lost")).to_be_hidden()
 
 
 def test_a_fault_stands_at_its_field(page: Page, complaints: Complaints) -> None:

@@ -16,7 +16,14 @@ from service.settings import Settings
 from tests.integration.by_hand import ByHand
 from tests.integration.own_app import client_of, users_app
 
-PAGES = ("/", "/page/jobs", "/page/tasks", "/page/tasks/describe", "/page/schedules")
+PAGES = (
+    "/",
+    "/page/jobs",
+    "/page/tasks",
+    "/page/tasks/describe",
+    "/page/schedules",
+    "/page/workers",
+)
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 

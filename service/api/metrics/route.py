@@ -14,6 +14,7 @@ from service.api.metrics.families import build_info, of_service, redis_up
 from service.api.metrics.http import requests
 from service.api.metrics.refusals import refusals
 from service.broker.broker import Broker
+from service.broker.intake import known_queues
 from service.broker.readings import Readings, readings
 from service.settings import Settings
 
@@ -64,7 +65,7 @@ class _Scrape(Collector):
 
     def _readings(self) -> Readings | None:
         broker = self._broker
-        known = {*self._settings.served_queues, *broker.catalogue.queues()}
+        known = known_queues(self._settings, broker.catalogue)
         try:
             return readings(broker.client, broker.overview, broker.history, known)
         except RedisError:  # which is what is to be told

@@ -216,6 +216,6 @@ def _parsed(text: str) -> Any:
 def _number(text: str) -> Any:
     try:
         number = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return number if isinstance(number, int | float) else text

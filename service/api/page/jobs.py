@@ -33,7 +33,8 @@ def list_jobs(
     request: Request, broker: BrokerDep, settings: SettingsDep, choice: ChoiceDep
 ) -> Response:
     found = _found(broker, choice)
-    if choice.id and len(found.jobs) == 1 and not found.next_cursor:
+    is_one = len(found.jobs) == 1 and not found.next_cursor
+    if choice.id and is_one and not is_part(request):
         return see(request, f"/page/jobs/{found.jobs[0].id}")
     queues = broker.overview.depths(known_queues(settings, broker.catalogue))
     return page(

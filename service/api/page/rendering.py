@@ -79,7 +79,9 @@ def page(
         layout="part.html" if is_part(request) else "whole.html",
         **content,
     )
-    return Response(text, status, _HEADERS | (headers or {}), media_type="text/html; charset=utf-8")
+    # Another program's job may have text that UTF-8 can't hold.
+    body = text.encode(errors="backslashreplace")
+    return Response(body, status, _HEADERS | (headers or {}), media_type="text/html; charset=utf-8")
 
 
 def is_part(request: Request) -> bool:
@@ -103,6 +105,7 @@ def _problem_page(request: Request, problem: Problem) -> Response:
         "problem.html",
         HTTPStatus(problem.status),
         headers=problem.headers,
+        path=None if request.method == "GET" else "/",
         active="",
         problem=problem,
     )

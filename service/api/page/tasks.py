@@ -7,18 +7,20 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from jobs import Task
 from service.api.dependencies import BrokerDep, SettingsDep
+from service.api.options import RunOptions
 from service.api.page.charts import run_times, throughput
 from service.api.page.fields import Filled, fields_of, filled, shown_values
 from service.api.page.forms import FormDep
 from service.api.page.rendering import PageRoute, page, see
-from service.api.problems import failing_fields
+from service.api.problems import failing_fields, options_refusal
 from service.broker.broker import Broker
 from service.broker.intake import Options, known_queues, submission_of
 from service.broker.listing import JobFilter
+from service.broker.records import JOB_ID
 from service.errors import AlreadySubmitted, JobNotFound, Problem
 from service.settings import Settings
 
@@ -62,6 +64,7 @@ async def submit(
         for name, text in form.items()
         if name.startswith(_OPTION) and text
     }
+    status, headers = HTTPStatus.UNPROCESSABLE_ENTITY, dict[str, str]()
     try:
         if not read.faults:
             parameters = declared.parameters.accept(to_json(read.values))
@@ -74,9 +77,14 @@ async def submit(
         read.faults.update(_faults(error))
     except AlreadySubmitted as found:  # the task is unique, and such a job has not ended
         return see(request, f"/page/jobs/{found.job_id}")
+    except PydanticSerializationError as error:
+        read.faults[""] = f"This can't be written as JSON: {error}"
     except Problem as problem:
         read.faults[""] = problem.detail
-    return await run_in_threadpool(_task_page, request, broker, settings, declared, read, asked)
+        status, headers = HTTPStatus(problem.status), problem.headers
+    return await run_in_threadpool(
+        _task_page, request, broker, settings, declared, read, asked, status, headers
+    )
 
 
 @router.post("/{task}/retry")
@@ -87,7 +95,7 @@ def retry_failed(task: str, request: Request, broker: BrokerDep) -> Response:
 
 
 def _parameters(broker: Broker, like: str | None, task: str) -> dict[str, Any]:
-    if like is None:
+    if like is None or not JOB_ID.fullmatch(like):
         return {}
     try:
         job = broker.job(like)
@@ -99,10 +107,10 @@ def _parameters(broker: Broker, like: str | None, task: str) -> dict[str, Any]:
 def _options(asked: dict[str, str]) -> Options:
     """Raises `OptionsInvalid`."""
     try:
-        delay = float(asked.get("delay", 0))
-    except ValueError:
-        delay = -1.0  # refused, in the words for what is no delay
-    return Options(delay=delay or None, queue=asked.get("queue"), at_front="at_front" in asked)
+        options = RunOptions.model_validate(asked)
+    except ValidationError as error:
+        raise options_refusal(error) from error
+    return Options(delay=options.delay, queue=options.queue, at_front=options.at_front)
 
 
 def _faults(error: ValidationError) -> dict[str, str]:
@@ -122,13 +130,16 @@ def _task_page(
     task: Task[..., Any],
     read: Filled,
     asked: dict[str, str] | None = None,
+    status: HTTPStatus = HTTPStatus.OK,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     fields = fields_of(task.parameters.schema)
     others = {name: told for name, told in read.faults.items() if name not in read.texts}
     return page(
         request,
         "task.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if read.faults else HTTPStatus.OK,
+        status,
+        headers=headers,
         active="tasks",
         task=task,
         fields=fields,

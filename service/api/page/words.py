@@ -101,11 +101,6 @@ def plain(text: str) -> str:
     return _CONTROLS.sub("", text)
 
 
-def pretty(value: Any) -> str:
-    """Plain data as JSON, for people."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
 def short(job_id: str) -> str:
     """The end of an id: where ids sort by time, their beginnings are all alike."""
     return job_id if len(job_id) <= 12 else job_id[-8:]
@@ -123,7 +118,6 @@ FILTERS = {
         count,
         summary,
         plain,
-        pretty,
         short,
     )
 }

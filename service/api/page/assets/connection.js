@@ -96,7 +96,8 @@ export function listen({ address, events, onEvent, onAnew, onBack }) {
   async function isThere() {
     try {
       const signal = AbortSignal.timeout(PATIENCE);
-      await fetch(`${base}/health/live`, { method: "HEAD", cache: "no-store", signal });
+      const asked = { method: "HEAD", cache: "no-store", signal };
+      if (!(await fetch(`${base}/health/live`, asked)).ok) return false; // a proxy's own answer
       heard = performance.now();
       return true;
     } catch {
@@ -120,6 +121,7 @@ export function listen({ address, events, onEvent, onAnew, onBack }) {
 
   return {
     isLive: () => live && source !== null,
+    lose,
     /** Listen to another stream from now on. */
     turnTo(other) {
       if (other === address) return;

@@ -17,28 +17,37 @@ export function keepFresh() {
   let timer = null;
   let running = false;
   let again = false;
+  let next = null; // another address, chosen while one was fetched
   let earliest = 0;
   let shown = performance.now();
   let told = { id: main().dataset.job, status: main().dataset.status };
 
-  async function show(address = main().dataset.address) {
+  async function show(address = null) {
     if (running) {
+      next = address ?? next;
       again = true;
       return;
     }
     running = true;
     again = false;
     const begun = performance.now();
-    await htmx.ajax("GET", address, {
-      source: document.body,
-      target: "#main",
-      select: "#main",
-      swap: "outerMorph",
-    });
-    running = false;
-    shown = performance.now();
-    earliest = shown + Math.max(SHORTEST, SHARE * (shown - begun));
-    if (again) soon();
+    try {
+      await htmx.ajax("GET", address ?? main().dataset.address, {
+        source: document.body,
+        target: "#main",
+        select: "#main",
+        swap: "outerMorph",
+      });
+    } finally {
+      running = false;
+      shown = performance.now();
+      earliest = shown + Math.max(SHORTEST, SHARE * (shown - begun));
+    }
+    if (next !== null) {
+      const chosen = next;
+      next = null;
+      await show(chosen);
+    } else if (again) soon();
   }
 
   /** Soon, and once for all that happens until then. */
@@ -72,6 +81,12 @@ export function keepFresh() {
     connection.turnTo(stream());
   }
 
+  // What is no page of ours, such as a proxy's own error, must not take the place of one.
+  document.addEventListener("htmx:after:request", (event) => {
+    if (event.detail.ctx.text.includes('id="main"')) return;
+    event.preventDefault();
+    connection.lose();
+  });
   document.addEventListener("htmx:after:swap", swapped);
   const connection = listen({
     address: stream(),
