@@ -762,7 +762,7 @@ def test_the_service_is_live_and_ready_and_warns_of_queues_that_nobody_serves(
     answer = api.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
     assert answer.json()["warnings"] == [
-        f"no worker listens on queue {name!r}" for name in ("default", "cpu", "mail", "io")
+        f"no worker listens on queue {name!r}" for name in ("cpu", "default", "io", "mail")
     ]
     start_worker("--queues", "mail,default")
     start_worker("--io")
