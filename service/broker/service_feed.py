@@ -74,6 +74,8 @@ class Onlooker:
 
     def _take(self) -> ServiceNews:
         feed, news = self._feed, ServiceNews()
+        if not feed.is_subscribed:
+            return news  # who is told of anything is told of all that comes after it
         news.has_missed = feed.missed > self._missed or feed.count - self._seen > len(feed.kept)
         behind = min(feed.count - self._seen, len(feed.kept))
         news.jobs = [feed.kept[index] for index in range(len(feed.kept) - behind, len(feed.kept))]
@@ -90,10 +92,10 @@ class ServiceFeed:
         self._subscription, self._look_at_queues = subscription, look_at_queues
         self._onlookers: set[Onlooker] = set()
         self._waiting: dict[str, JobNews] = {}  # by job, the longest heard of first
-        self._is_subscribed = False
         self._telling: asyncio.Task[None] | None = None
         self._changed: asyncio.Future[None] | None = None
         self._next_look = 0.0
+        self.is_subscribed = False  #: whether Redis has taken note that changes are heard
         self.kept: deque[JobNews] = deque(maxlen=KEPT)
         self.count = 0  #: of the changes that were ever told
         self.missed = 0  #: times that some were missed
@@ -118,7 +120,7 @@ class ServiceFeed:
         onlooker = Onlooker(self, self.count, self.missed)
         self._onlookers.add(onlooker)
         if self._telling is None:
-            self._is_subscribed = False
+            self.is_subscribed = False
             self._subscription.listen(JOBS_CHANNEL, self._heard)
             self._telling = asyncio.get_running_loop().create_task(self._tell_on())
         try:
@@ -149,8 +151,8 @@ class ServiceFeed:
     def _heard(self, message: bytes | None) -> None:
         self._next_look = min(self._next_look, asyncio.get_running_loop().time() + QUEUES_PAUSE)
         if message is None:
-            self.missed += self._is_subscribed  # there was a connection before
-            self._is_subscribed = True
+            self.missed += self.is_subscribed  # there was a connection before
+            self.is_subscribed = True
         elif news := _read(message):
             self._waiting[news.id] = news
             if len(self._waiting) > MOST_WAITING:
@@ -179,8 +181,8 @@ class ServiceFeed:
             if told != (told := self._versions()):
                 self._wake()
 
-    def _versions(self) -> tuple[int, int, int]:
-        return self.count, self.missed, self.queues_version
+    def _versions(self) -> tuple[int, int, int, bool]:
+        return self.count, self.missed, self.queues_version, self.is_subscribed
 
     def _wake(self) -> None:
         if self._changed is not None:

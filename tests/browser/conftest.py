@@ -171,6 +171,8 @@ def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
     context = browser.new_context(base_url=service.url, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE)
     yield context
+    for page in context.pages:
+        page.goto("about:blank")  # Chromium hangs if it is to close one that is about to load
     context.close()
 
 

@@ -186,6 +186,7 @@ def test_a_job_is_submitted_with_the_keyboard_alone(page: Page, service: Service
     page.wait_for_url(re.compile("/page/jobs/"))
     job_id = page.url.rpartition("/")[2]
     assert service.ended(job_id)["parameters"]["message"] == "By hand"
+    page.goto("/")
     page.keyboard.press("/")
     page.keyboard.type(job_id[-10:])
     page.keyboard.press("Enter")

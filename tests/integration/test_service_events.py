@@ -50,7 +50,7 @@ def test_changes_of_jobs_and_queues_are_told(
         async with stream(f"{served.url}/events") as events:
             (queues,) = await following(events, "queues", 1)
             before = {queue["name"]: queue for queue in queues.data}
-            await asyncio.to_thread(eventually, lambda: is_heard(connection))
+            assert is_heard(connection)  # before anything is told
             hand = ByHand(connection, "default")
             job_id = await asyncio.to_thread(lambda: jobs.submit("sleep", seconds=0))
             (queued,) = await following(events, "job", 1)
@@ -89,7 +89,7 @@ def test_of_a_flood_of_changes_the_latest_of_each_job_is_told(
     async def look_on() -> list[Sse]:
         async with stream(f"{served.url}/events") as events:
             await following(events, "queues", 1)
-            await asyncio.to_thread(eventually, lambda: is_heard(connection))
+            assert is_heard(connection)  # before anything is told
             began = time.monotonic()
             await asyncio.to_thread(flood)
             seen: list[Sse] = []
@@ -119,7 +119,7 @@ def test_who_falls_behind_and_who_was_cut_off_hears_that_some_were_missed(
     async def look_on() -> None:
         async with stream(f"{served.url}/events") as events:
             await following(events, "queues", 1)
-            await asyncio.to_thread(eventually, lambda: is_heard(connection))
+            assert is_heard(connection)  # before anything is told
             await asyncio.to_thread(flood)
             await following(events, "missed", 1)
             cut = server.client.client_kill_filter(_type="pubsub")
