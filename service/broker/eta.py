@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import redis
 from redis.exceptions import ResponseError
-from rq.job import Job
 
-from service.broker.line import Line, LineReader, Running, Serving, Waiting, read_progress
+from service.broker.line import Line, LineReader, Running, Serving, Waiting
 from service.broker.records import JobRecord
 from service.broker.simulation import Crew, Load, seconds_until
 from service.broker.status import Status
@@ -61,15 +60,12 @@ class Forecaster:
 
     def _of_running(self, job: JobRecord) -> Eta:
         with self._client.pipeline(transaction=False) as pipe:
-            pipe.hget(Job.key_for(job.id), "progress")
             pipe.hget(LATEST, f"{job.task} {job.queue}")
             pipe.time()
-            progress, counted, (seconds, micros) = pipe.execute()
+            counted, (seconds, micros) = pipe.execute()
         started = job.started_at.timestamp() if job.started_at else 0.0
         now = seconds + micros / 1e6
-        fraction, at = read_progress(progress)
-        elapsed = max(now - started, 0.0)
-        run = Running(job.id, job.task, job.queue, elapsed, fraction, max(at - started, 0.0))
+        run = Running.since(started, now, job.progress, job.id, job.task, job.queue)
         rest = remaining(run, read_mean((counted or b"").decode(errors="replace")))
         return Eta(None, None, None if rest is None else _moment(now + rest))
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import redis
 from rq.defaults import RQ_KEY_PREFIX
@@ -18,6 +18,7 @@ from rq.utils import utcparse
 from rq.worker import Worker
 from rq.worker_registration import REDIS_WORKER_KEYS
 
+from service.broker.progress import Progress, read_progress
 from service.history import LATEST, read_mean
 from service.pausing import PAUSED
 
@@ -170,6 +171,14 @@ class Running:
     fraction: float | None  #: of its work that was done
     at: float  #: seconds that it had run when it said so
 
+    @classmethod
+    def since(
+        cls, started: float, now: float, progress: Progress | None, id: str, task: str, queue: str
+    ) -> Self:
+        """With the times in Unix seconds."""
+        fraction, at = (progress.fraction, progress.at.timestamp()) if progress else (None, 0.0)
+        return cls(id, task, queue, max(now - started, 0.0), fraction, max(at - started, 0.0))
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:
@@ -253,16 +262,8 @@ def _worker(told: dict[str, Any], now: float) -> Serving:
 
 
 def _running(told: dict[str, Any], now: float) -> Running:
-    started = _unix(told["started_at"]) or now
-    fraction, at = read_progress(told["progress"] or None)
-    return Running(
-        id=told["id"],
-        task=told["task"],
-        queue=told["queue"],
-        elapsed=max(now - started, 0.0),
-        fraction=fraction,
-        at=max(at - started, 0.0),
-    )
+    started, progress = _unix(told["started_at"]) or now, read_progress(told["progress"] or None)
+    return Running.since(started, now, progress, told["id"], told["task"], told["queue"])
 
 
 def _unix(text: Any) -> float | None:
@@ -270,13 +271,3 @@ def _unix(text: Any) -> float | None:
         return utcparse(text).timestamp() if text else None
     except ValueError:  # anybody may have written anything
         return None
-
-
-def read_progress(text: str | bytes | None) -> tuple[float | None, float]:
-    """The fraction that a job reported last, if any, and when, in Unix seconds."""
-    try:
-        told = json.loads(text or "{}")
-        fraction = told.get("fraction")
-        return None if fraction is None else float(fraction), float(told.get("at", 0))
-    except (ValueError, TypeError, AttributeError):  # anybody may have written anything
-        return None, 0.0

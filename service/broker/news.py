@@ -1,6 +1,5 @@
 """What a reader of a job's journal has not seen yet, in the order in which it happened."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -8,8 +7,9 @@ from typing import Self
 
 from rq.utils import utcparse
 
-from service.broker.entries import LogPiece, Step, moment, read_entry
+from service.broker.entries import LogPiece, Step, read_entry
 from service.broker.journals import Reading
+from service.broker.progress import read_progress
 from service.broker.status import Status
 
 
@@ -83,15 +83,10 @@ def _news_in(reading: Reading, place: Place) -> Iterator[tuple[Place, News]]:
 
 def _report(reading: Reading, place: Place) -> tuple[Place, ProgressNews] | None:
     """The latest one, unless it was seen."""
-    try:
-        told = json.loads(reading.progress or b"{}")
-        number = int(told.get("number", place.progress))
-        if number == place.progress:
-            return None
-        report = ProgressNews(told["fraction"], told["message"], moment(told["at"]))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        return None  # anybody may have written anything
-    return replace(place, progress=number), report
+    told = read_progress(reading.progress)
+    if told is None or told.number == place.progress:
+        return None
+    return replace(place, progress=told.number), ProgressNews(told.fraction, told.message, told.at)
 
 
 def _status_now(reading: Reading) -> Step:

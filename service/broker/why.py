@@ -14,7 +14,7 @@ from rq.scheduler import SCHEDULER_LOCKING_KEY_TEMPLATE
 from rq.utils import as_text
 
 from service.broker.death import Reason, how_it_ended, last_execution
-from service.broker.line import Line, LineReader, Serving, read_progress
+from service.broker.line import Line, LineReader, Serving
 from service.broker.records import JobRecord
 from service.broker.status import Status, status_of
 
@@ -119,11 +119,10 @@ class Explainer:
         )
 
     def _running(self, job: JobRecord) -> Iterator[Reason]:
-        told = self._client.hmget(Job.key_for(job.id), "cancel_requested", "progress")
-        fraction, _ = read_progress(told[1])
+        fraction = job.progress.fraction if job.progress else None
         since = job.started_at.isoformat() if job.started_at else "a time that is not known"
         done = f"; {fraction:.0%} of it is done" if fraction is not None else ""
-        if told[0]:
+        if self._client.hexists(Job.key_for(job.id), "cancel_requested"):
             yield Reason("canceling", "It runs, and was told to stop.", {"worker": job.worker})
         yield Reason(
             "running",

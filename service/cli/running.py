@@ -22,6 +22,7 @@ from service.broker.connection import connect, redis_url, without_password
 from service.broker.durability import check_suitable
 from service.broker.embedded import last_words, server_command
 from service.cli.api_server import serve_requests
+from service.cli.listener import accepts, address, listen
 from service.cli.programs import (
     all_workers,
     apis,
@@ -34,8 +35,6 @@ from service.errors import AlreadyRunning, PaddockError, ServerFailed, SettingsI
 from service.logs import configure_logs
 from service.settings import Settings
 from service.supervisor import Program, Supervisor
-
-BACKLOG = 2048  # connections that may wait to be accepted
 
 
 @click.command()
@@ -54,9 +53,9 @@ def up(host: str | None, port: int | None, workers: int | None, processes: int |
             if settings.redis_url is None and not _start_server(settings, supervisor):
                 return 0
             _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
-            with _listen(settings) as listener:
+            with listen(settings) as listener:
                 supervisor.start(apis(settings, listener) + all_workers(settings))
-                if supervisor.wait_until(lambda: _accepts(listener)):
+                if supervisor.wait_until(lambda: accepts(listener)):
                     click.echo(_banner(settings, catalogue, listener))
                 return supervisor.run()
         except subprocess.CalledProcessError as refused:
@@ -77,8 +76,8 @@ def serve(host: str | None, port: int | None, processes: int | None, fd: int | N
             return serve_requests(settings, listener)
     Catalogue.load(settings.tasks)
     _tell(check_suitable(connect(redis_url(settings)), **_tolerance(settings)))
-    with _listen(settings) as listener:
-        click.echo(f"Paddock's API listens on {_address(listener)}")
+    with listen(settings) as listener:
+        click.echo(f"Paddock's API listens on {address(listener)}")
         if settings.processes == 1:
             return serve_requests(settings, listener)
         with Supervisor(settings.shutdown_grace) as supervisor:
@@ -197,45 +196,13 @@ def _orphan_is_gone(client: Redis) -> bool:
     return False
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SettingsInvalid(
-            f"PADDOCK_PORT: can't listen on {settings.host}:{settings.port}: {error.strerror}. "
-            "PADDOCK_PORT=0 takes a free one."
-        ) from error
-
-
-def _accepts(listener: socket.socket) -> bool:
-    """Whether the API answers; its socket accepts connections before it does."""
-    host, port = listener.getsockname()[:2]
-    request = "GET /health/live HTTP/1.0\r\nHost: localhost\r\n\r\n"
-    try:
-        with socket.create_connection((_reachable(host), port), timeout=0.5) as connection:
-            connection.sendall(request.encode())
-            return connection.recv(16).startswith(b"HTTP/")
-    except OSError:
-        return False
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _banner(settings: Settings, catalogue: Catalogue, listener: socket.socket) -> str:
-    address = _address(listener)
+    url = address(listener)
     return "\n".join(
         [
             "Paddock is up. Ctrl-C stops it; accepted jobs are kept.",
-            f"  API        {address}  (docs: {address}/docs)",
-            f"  page       {address}/  (rq-dashboard: {address}/dashboard/)",
+            f"  API        {url}  (docs: {url}/docs)",
+            f"  page       {url}/  (rq-dashboard: {url}/dashboard/)",
             f"  Redis      {without_password(redis_url(settings))}",
             *workers_shown(settings),
             f"  tasks      {', '.join(task.name for task in catalogue)}",

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ import redis
 import uvicorn
 
 from service.broker.broker import Broker
+from service.cli.listener import address, listen
 from service.journal import JOURNAL
+from service.settings import Settings
 from tests.conftest import PATIENCE, eventually
 
 WRITE = """
@@ -110,8 +111,8 @@ class Served:
 
     def __init__(self, app: Any, broker: Broker) -> None:
         self.broker = broker
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener = listen(Settings(port=0))
+        self.url = address(self._listener)
         config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=20)
         self.server = uvicorn.Server(config)
         self._thread = threading.Thread(

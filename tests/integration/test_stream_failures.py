@@ -18,6 +18,7 @@ import redis
 from jobs.catalogue import Catalogue
 from service.api import create_app, event_stream
 from service.broker import feed
+from service.cli import listener
 from service.settings import Settings
 from tests.conftest import PATIENCE, RedisServer, Start, eventually
 from tests.integration.by_hand import ByHand
@@ -167,6 +168,7 @@ def test_a_reader_that_takes_nothing_is_dropped_and_the_others_are_served(
     connection: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(listener, "STUCK", 1000)
     monkeypatch.setattr(event_stream, "LONGEST_SEND", 0.5)
     monkeypatch.setattr(event_stream, "FAREWELL", 0.1)
     job_id = jobs.submit("sleep", seconds=0)
@@ -185,6 +187,7 @@ def test_a_reader_that_takes_nothing_is_dropped_and_the_others_are_served(
 
         eventually(write_until_dropped)
         eventually(lambda: not channels(connection))
+        eventually(lambda: not served.server.server_state.connections)  # nor is what was not sent
         hand.settle(claim)
         assert str(read(f"{served.url}/jobs/{job_id}/events")[-1]) == "result finished"
 
