@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,11 @@ from service.settings import Settings
 TASKS = ("jobs", "tests.sample_tasks")
 PATIENCE = 30.0  # seconds until a test that waits for something gives up; a bound, no measure
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    # What a shell starts in the background ignores Ctrl-C, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def eventually(holds: Callable[[], object], seconds: float = PATIENCE) -> object:

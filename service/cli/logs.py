@@ -29,14 +29,18 @@ def logs(job_id: str, follow: bool, times: bool, as_json: bool) -> None:
             click.echo(_as_json(line) if as_json else _as_text(line, times))
 
     with open_broker() as broker:
-        if follow:
-            for seen in sights(broker, job_id):
-                tell(seen.lines)
-            return
         log = broker.log(job_id)
-    if log.dropped:
-        click.echo(f"The first {log.dropped} lines are not kept.", err=True)
-    tell(log.lines)
+        if log.dropped:
+            click.echo(f"The first {log.dropped} lines are not kept.", err=True)
+        if not follow:
+            tell(log.lines)
+            return
+        fault = ""
+        for seen in sights(broker, job_id):
+            tell(seen.lines)
+            if seen.fault and not fault:
+                click.echo(seen.fault, err=True)
+            fault = seen.fault
 
 
 def _as_json(line: LogLine) -> str:

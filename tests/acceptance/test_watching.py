@@ -230,6 +230,19 @@ def test_a_log_is_printed_followed_and_read_by_programs(
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z stdout +step 0", timed.out.lines[0])
 
 
+@pytest.mark.parametrize("how", [(), ("-f",)])
+def test_of_a_log_that_was_too_long_it_says_what_is_not_kept(
+    jobs: Jobs, run: Run, work: Work, connection: redis.Redis, how: tuple[str, ...]
+) -> None:
+    work()
+    job_id = jobs.submit("print_many", lines=3)
+    jobs.ended(job_id)
+    connection.hset(f"rq:job:{job_id}", "log_lines", 10)
+    printed = run("logs", *how, job_id)
+    assert printed.ended() == 0
+    assert (len(printed.out.lines), printed.err.lines) == (3, ["The first 7 lines are not kept."])
+
+
 def test_all_jobs_are_told_of_as_they_change(jobs: Jobs, run: Run, work: Work) -> None:
     watching = run("watch", "--task", "echo")
     jobs.submit("sleep", seconds=0)
