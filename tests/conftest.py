@@ -24,6 +24,7 @@ from service.settings import Settings
 TASKS = ("jobs", "tests.sample_tasks")
 PATIENCE = 30.0  # seconds until a test that waits for something gives up; a bound, no measure
 ROOT = Path(__file__).parent.parent
+MEMORY, ROOM = "/dev/shm", 1 << 30  # a folder that is kept there, and the bytes that must be free
 
 
 def pytest_configure() -> None:
@@ -65,15 +66,36 @@ class RedisServer:
             return False
 
 
+def server_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Where a server's files and its socket are, whose path has to be short: not `tmp_path`.
+
+    In memory, where there is room: whatever else a test machine writes holds up a server that syncs
+    each of its writes to the disk, now and then for seconds.
+    """
+    with contextlib.suppress(OSError):
+        memory = os.statvfs(MEMORY)
+        if os.access(MEMORY, os.W_OK) and memory.f_bavail * memory.f_frsize > ROOM:
+            return tempfile.TemporaryDirectory(prefix="paddock-", dir=MEMORY)
+    return tempfile.TemporaryDirectory(prefix="paddock-")
+
+
+@contextlib.contextmanager
+def a_redis() -> Iterator[RedisServer]:
+    """A server for as long as the block lasts."""
+    with server_folder() as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.client.close()
+            server.kill()
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[RedisServer]:
-    # Not pytest's tmp_path: a socket's path has to be short.
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        running = RedisServer(Path(folder))
-        running.start()
-        yield running
-        running.client.close()
-        running.kill()
+    with a_redis() as server:
+        yield server
 
 
 @pytest.fixture
@@ -135,19 +157,6 @@ def start(settings: Settings) -> Iterator[Start]:
         if process.poll() is None:
             os.killpg(process.pid, 9)
         process.wait()
-
-
-@contextlib.contextmanager
-def a_redis() -> Iterator[RedisServer]:
-    """A server for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        try:
-            yield server
-        finally:
-            server.client.close()
-            server.kill()
 
 
 @pytest.fixture

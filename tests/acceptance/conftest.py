@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, TASKS, eventually
+from tests.conftest import ROOT, TASKS, eventually, server_folder
 
 PADDOCK = str(Path(sys.executable).with_name("paddock"))
 ALL_TASKS = ",".join((*TASKS, "tests.sample_worker_tasks"))
@@ -135,8 +135,7 @@ class Up:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    # Not pytest's tmp_path: a socket's path has to be short.
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
+    with server_folder() as folder:
         yield Path(folder) / "data"
 
 

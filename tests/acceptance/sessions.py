@@ -5,13 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import eventually
+from tests.conftest import eventually, server_folder
 from tests.documents import blocks
 
 START_PATIENCE = 60  # seconds
@@ -104,8 +103,7 @@ class Shell:
 @contextmanager
 def a_shell() -> Iterator[Shell]:
     """One in a new folder, with nothing up yet."""
-    # Not pytest's tmp_path: a socket's path has to be short.
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
+    with server_folder() as folder:
         shell = Shell(Path(folder))
         try:
             yield shell

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,14 +196,9 @@ def taken_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def volatile_redis() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        server.client.config_set("appendonly", "no")
-        yield server.url
-        server.client.close()
-        server.kill()
+def volatile_redis(own: RedisServer) -> str:
+    own.client.config_set("appendonly", "no")
+    return own.url
 
 
 WRONG_DECLARATION = """\

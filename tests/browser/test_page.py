@@ -25,7 +25,7 @@ def test_a_job_that_is_submitted_by_the_form_is_watched_to_its_end_without_a_rel
     page.goto("/page/tasks/import_orders")
     page.get_by_label("file").fill("orders.csv")
     page.get_by_label("rows").fill("20")
-    page.get_by_label("seconds").fill("2.5")
+    page.get_by_label("seconds").fill("5")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url(re.compile("/page/jobs/"))
     page.evaluate("window.loadedOnce = true")

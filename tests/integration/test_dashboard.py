@@ -7,17 +7,14 @@ import pickle
 import re
 import subprocess
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
-import redis
 from redis import Redis
 from rq import Queue, Retry, Worker
 from rq.executions import Execution
@@ -32,7 +29,7 @@ from starlette.routing import Mount
 
 from service.api.dashboard import dashboard
 from service.broker.connection import connect
-from service.broker.embedded import server_command, socket_url
+from tests.conftest import RedisServer
 
 ROOT = Path(__file__).parents[2]
 TASK = "jobs.heavy_cpu_task.heavy_cpu_task.run"
@@ -61,33 +58,6 @@ class Browser:
             transport=transport, base_url="http://test", follow_redirects=True
         ) as client:
             return await client.request(method, path)
-
-
-@contextmanager
-def running_server() -> Iterator[str]:
-    """A fresh, empty server of its own; yields its URL."""
-    with tempfile.TemporaryDirectory(prefix="pd-") as folder:
-        server = subprocess.Popen(server_command(Path(folder), None))
-        try:
-            url = socket_url(Path(folder))
-            wait_for_ping(url)
-            yield url
-        finally:
-            server.terminate()
-            server.wait(10)
-
-
-def wait_for_ping(url: str) -> None:
-    with connect(url) as client:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                client.ping()
-                return
-            except redis.ConnectionError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
 
 
 @pytest.fixture
@@ -303,10 +273,10 @@ def test_requests_share_their_connections(http: Browser, client: Redis, queue: Q
     assert client.info("stats")["total_connections_received"] - before <= 10  # threads
 
 
-def test_two_dashboards_work_side_by_side(http: Browser, queue: Queue) -> None:
+def test_two_dashboards_work_side_by_side(http: Browser, queue: Queue, own: RedisServer) -> None:
     here = enqueue(queue)
-    with running_server() as url, connect(url) as elsewhere:
-        other = browser(url)
+    with connect(own.url) as elsewhere:
+        other = browser(own.url)
         there = enqueue(Queue("cpu", connection=elsewhere, serializer="json"))
         for _ in range(3):
             assert listed_ids(http, "queued") == [here.id]

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ import redis
 from starlette.testclient import TestClient
 
 from jobs.catalogue import Catalogue
+from service.api.app import create_app
 from service.settings import Settings
 from tests.conftest import TASKS, RedisServer, Start, eventually
 
@@ -282,34 +282,26 @@ AWAY = float(os.environ.get("PADDOCK_AWAY_SECONDS", "15"))
 
 
 def test_a_job_that_ends_while_redis_is_away_is_recorded_when_it_is_back(
-    start: Start, tmp_path: Path
+    start: Start, own: RedisServer, tmp_path: Path
 ) -> None:
-
-    from service.api.app import create_app
-
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder:
-        server = RedisServer(Path(folder))
-        server.start()
-        settings = Settings(redis_url=server.url, data_dir=tmp_path, tasks=ENGINE_TASKS, workers=1)
-        environment = settings.environment()
-        worker = start(sys.executable, "worker.py", **environment)
-        idle = start(sys.executable, "worker.py", **environment)
-        app = create_app(settings, Catalogue.load(ENGINE_TASKS))
-        with TestClient(app, base_url="http://127.0.0.1") as api:
-            eventually(lambda: len(api.get("/workers").json()) == 2)
-            runs = tmp_path / "runs"
-            job_id = submit(api, "append_line", path=str(runs), line="run", seconds=3)
-            eventually(runs.exists)
-            server.kill()
-            time.sleep(AWAY)
-            server.start()
-            job = show(api, job_id, wait=30)
-            assert (job["status"], job["attempts"]) == ("finished", 1)
-            assert runs.read_text() == "run\n"
-            assert submit_and_finish(api) == "finished"
-            assert worker.poll() is None and idle.poll() is None
-        server.client.close()
-        server.kill()
+    settings = Settings(redis_url=own.url, data_dir=tmp_path, tasks=ENGINE_TASKS, workers=1)
+    environment = settings.environment()
+    worker = start(sys.executable, "worker.py", **environment)
+    idle = start(sys.executable, "worker.py", **environment)
+    app = create_app(settings, Catalogue.load(ENGINE_TASKS))
+    with TestClient(app, base_url="http://127.0.0.1") as api:
+        eventually(lambda: len(api.get("/workers").json()) == 2)
+        runs = tmp_path / "runs"
+        job_id = submit(api, "append_line", path=str(runs), line="run", seconds=3)
+        eventually(runs.exists)
+        own.kill()
+        time.sleep(AWAY)
+        own.start()
+        job = show(api, job_id, wait=30)
+        assert (job["status"], job["attempts"]) == ("finished", 1)
+        assert runs.read_text() == "run\n"
+        assert submit_and_finish(api) == "finished"
+        assert worker.poll() is None and idle.poll() is None
 
 
 # Recycling

@@ -4,11 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,25 +140,15 @@ def test_an_end_that_is_told_late_does_not_touch_the_jobs_next_execution(
 # Redis
 
 
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    with tempfile.TemporaryDirectory(prefix="paddock-") as folder, ExitStack() as last:
-        server = RedisServer(Path(folder))
-        server.start()
-        last.callback(server.client.close)
-        last.callback(server.kill)
-        yield server
-
-
 def test_jobs_and_workers_outlive_a_redis_that_is_killed(
-    own_server: RedisServer, all_tasks: Catalogue, start: Start, tmp_path: Path
+    own: RedisServer, all_tasks: Catalogue, start: Start, tmp_path: Path
 ) -> None:
-    jobs = Jobs(own_server.url, all_tasks)
+    jobs = Jobs(own.url, all_tasks)
     path = tmp_path / "lines"
-    environment = {"PADDOCK_REDIS_URL": own_server.url}
+    environment = {"PADDOCK_REDIS_URL": own.url}
     workers = [start(sys.executable, "worker.py", **environment) for _ in range(2)]
     idle = start(sys.executable, "worker.py", "--queues", "mail", **environment)
-    eventually(lambda: own_server.client.scard("rq:workers") == 3)
+    eventually(lambda: own.client.scard("rq:workers") == 3)
     many = [{"path": str(path), "line": str(number), "seconds": 0.3} for number in range(12)]
     ids = jobs.submit_many("append_line", many)
     later = jobs.submit("echo", value="later", delay=2)
@@ -168,9 +156,9 @@ def test_jobs_and_workers_outlive_a_redis_that_is_killed(
     for _ in range(2):
         ran = len(lines(path))
         eventually(lambda: len(lines(path)) > ran)
-        own_server.kill()
+        own.kill()
         time.sleep(1.5)  # away for a while: longer than a horse takes to give up
-        own_server.start()
+        own.start()
     for job_id in [*ids, later, mail]:
         job = jobs.ended(job_id, 60)
         assert job.status == Status.FINISHED, job
@@ -180,11 +168,11 @@ def test_jobs_and_workers_outlive_a_redis_that_is_killed(
 
 
 def test_a_job_is_not_taken_from_a_worker_that_only_lost_redis(
-    own_server: RedisServer, all_tasks: Catalogue, start: Start, tmp_path: Path
+    own: RedisServer, all_tasks: Catalogue, start: Start, tmp_path: Path
 ) -> None:
-    jobs = Jobs(own_server.url, all_tasks)
+    jobs = Jobs(own.url, all_tasks)
     path = tmp_path / "lines"
-    environment = {"PADDOCK_REDIS_URL": own_server.url}
+    environment = {"PADDOCK_REDIS_URL": own.url}
     long, short = (
         jobs.submit("append_line", path=str(path), line=line, seconds=seconds)
         for line, seconds in (("long", 17), ("short", 13.8))
@@ -192,11 +180,11 @@ def test_a_job_is_not_taken_from_a_worker_that_only_lost_redis(
     for _ in range(2):
         start(sys.executable, "worker.py", **environment)
     eventually(lambda: set(lines(path)) == {"long", "short"})
-    own_server.kill()
+    own.kill()
     # Longer than a lease, so that no worker seems to live when Redis is back; and the short job
     # ends before the worker of the long one is due to show that it does.
     time.sleep(12.4)
-    own_server.start()
+    own.start()
     assert jobs.ended(short).attempts == 1
     assert jobs.ended(long, 40).attempts == 1
     assert len(lines(path)) == 2
