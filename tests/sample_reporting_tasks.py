@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from jobs import Retry, job, logger, progress, track
+from service.execution.reporting import capture
 
 log = logging.getLogger("acme.tasks")
 
@@ -123,6 +124,27 @@ def leave_a_shared_child(path: str) -> int:
     subprocess.Popen(["sleep", "60"])
     print("left")
     return os.getpid()
+
+
+def _spoil() -> int:
+    """Write rubbish into what reports go through, as one that takes it for its own would; the pid.
+
+    Into that alone: an event loop, say, has pipes through which it is killed.
+    """
+    os.write(capture._stage.mouth._pipe, b"\xff" * 64)
+    return os.getpid()
+
+
+@job(isolation="shared")
+def spoil_shared() -> int:
+    """In a process that others use next."""
+    return _spoil()
+
+
+@job(isolation="async")
+async def spoil_in_loop() -> int:
+    """In a loop."""
+    return _spoil()
 
 
 @job(max_crashes=1)

@@ -69,8 +69,8 @@ class LoopHarness(Forked):
 
     @property
     def is_spent(self) -> bool:
-        """Whether it has had its share of jobs."""
-        return self.jobs_given >= MOST_JOBS
+        """Whether it is to be given no more jobs: it has had its share, or they are not heard."""
+        return self.jobs_given >= MOST_JOBS or self._listener.is_spoilt
 
     @property
     def silence(self) -> float:

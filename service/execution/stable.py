@@ -60,6 +60,7 @@ class Stable:
             and horse.jobs_given < SHARED_JOBS
             and not horse.was_interrupted
             and horse.stays
+            and not horse.listener.is_spoilt
         )
         if shared and is_fresh and not horse.is_gone():
             self._shared = horse

@@ -189,6 +189,19 @@ def test_a_process_with_something_left_in_it_runs_no_other_job(place: Place, job
     assert jobs.ended(first).result != jobs.ended(second).result
 
 
+@pytest.mark.parametrize(
+    ("spoil", "say"), [("spoil_shared", "say_shared"), ("spoil_in_loop", "say_in_loop")]
+)
+def test_a_process_that_can_not_be_heard_any_more_is_given_no_other_job(
+    place: Place, jobs: Jobs, spoil: str, say: str
+) -> None:
+    spoilt = jobs.ended(jobs.submit(spoil)).result
+    assert isinstance(spoilt, int)
+    job_id = jobs.submit(say, name="B")
+    assert jobs.ended(job_id).result != spoilt
+    assert "B out" in texts(place.log(job_id))
+
+
 # However it ends
 
 

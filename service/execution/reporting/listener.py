@@ -32,6 +32,7 @@ class Listener:
         self._frames = Frames()
         self._reported: dict[str, Reported] = {}  # by execution
         self._alone: Reported | None = None  # of the only job that the horse runs
+        self.is_spoilt = False  #: whether nothing that its jobs report is heard any more
 
     def watched(self) -> list[int]:
         """What becomes readable when there is something to `hear`."""
@@ -94,6 +95,7 @@ class Listener:
                     self._take(frame)
             except (Garbled, ValueError, TypeError):
                 logger.warning("Something has written into the pipe of a horse's reports: closed")
+                self.is_spoilt = True
                 self._close(pipe)  # there is no telling where the next one would begin
         elif self._alone is not None:
             self._alone.write((self._names[pipe], None, _RAW), time.time(), data)
