@@ -31,12 +31,14 @@ class Subscription:
         # Not the pool's own connections: it would judge Redis by how long one was lent.
         self._connection: Callable[[], Any] = client.connection_pool.make_connection
         self._wanted: dict[bytes, Hear] = {}
+        self._new: set[bytes] = set()  # those of them that Redis is to be told of, in any case
         self._changed = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
 
     def listen(self, channel: str, hear: Hear) -> None:
         """Have `hear` called from now on. One listens on a channel at a time."""
         self._wanted[channel.encode()] = hear
+        self._new.add(channel.encode())  # it may have been left just now, and Redis not told of it
         self._changed.set()
         if self._keeping is None:
             self._keeping = asyncio.get_running_loop().create_task(self._keep_on())
@@ -89,9 +91,10 @@ class Subscription:
         told: set[bytes] = set()
         while self._wanted and not hearing.done():
             self._changed.clear()
-            wanted = set(self._wanted)
+            wanted, new = set(self._wanted), self._new
+            self._new = set()
             for command, channels in (
-                ("SUBSCRIBE", wanted - told),
+                ("SUBSCRIBE", wanted & new | wanted - told),
                 ("UNSUBSCRIBE", told - wanted),
             ):
                 if channels:

@@ -20,8 +20,10 @@ import redis
 
 from jobs.catalogue import Catalogue
 from tests.acceptance.conftest import ALL_TASKS, PADDOCK, environment
-from tests.conftest import PATIENCE, ROOT, Start, eventually
+from tests.conftest import PATIENCE, ROOT, RedisServer, Start, eventually
+from tests.integration.by_hand import ByHand
 from tests.integration.conftest import Jobs
+from tests.integration.streams import Journalist
 
 TASKS = f"{ALL_TASKS},tests.sample_reporting_tasks"
 ALTERNATE, PRIMARY = "\x1b[?1049h", "\x1b[?1049l"  # screens of a terminal
@@ -122,8 +124,8 @@ Open = Callable[..., Terminal]
 def run(settings_of_command: dict[str, str]) -> Iterator[Run]:
     started: list[Command] = []
 
-    def run_it(*arguments: str) -> Command:
-        started.append(Command(*arguments, **settings_of_command))
+    def run_it(*arguments: str, **settings: str) -> Command:
+        started.append(Command(*arguments, **settings_of_command | settings))
         return started[-1]
 
     yield run_it
@@ -241,6 +243,26 @@ def test_of_a_log_that_was_too_long_it_says_what_is_not_kept(
     printed = run("logs", *how, job_id)
     assert printed.ended() == 0
     assert (len(printed.out.lines), printed.err.lines) == (3, ["The first 7 lines are not kept."])
+
+
+def test_a_log_that_is_followed_tells_once_that_redis_is_away_and_goes_on(
+    own: RedisServer, catalogue: Catalogue, run: Run
+) -> None:
+    jobs, hand = Jobs(own.url, catalogue), ByHand(own.client, "default")
+    job_id, journalist = jobs.submit("echo"), Journalist(own.client)
+    claim = hand.claim()
+    journalist.log(job_id, "before")
+    following = run("logs", "-f", job_id, PADDOCK_REDIS_URL=own.url)
+    eventually(lambda: following.out.lines == ["before"])
+    own.kill()
+    eventually(lambda: following.err.lines)
+    own.start()
+    Journalist(own.client).log(job_id, "after")
+    assert hand.settle(claim)
+    assert (following.ended(), following.out.lines) == (0, ["before", "after"])
+    (told,) = following.err.lines
+    assert told.startswith("Redis does not answer")
+    jobs.close()
 
 
 def test_all_jobs_are_told_of_as_they_change(jobs: Jobs, run: Run, work: Work) -> None:
