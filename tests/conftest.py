@@ -173,7 +173,8 @@ def start_worker(start: Start, connection: redis.Redis) -> Start:
     def start_one(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
         before = connection.scard("rq:workers")
         process = start(sys.executable, "worker.py", *arguments, **environment)
-        eventually(lambda: connection.scard("rq:workers") > before)
+        # One in burst mode may have come and gone between two looks.
+        eventually(lambda: connection.scard("rq:workers") > before or process.poll() == 0)
         return process
 
     return start_one
