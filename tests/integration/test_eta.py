@@ -20,6 +20,9 @@ from tests.integration.conftest import Jobs
 from tests.integration.test_why import a_worker
 
 
+AWHILE = 5  # seconds that may pass between what is told and the look at a clock
+
+
 @pytest.fixture
 def hand(connection: redis.Redis) -> ByHand:
     return ByHand(connection, "default", "cpu")
@@ -39,6 +42,11 @@ def seconds_to(moment: datetime | None) -> float:
     return (moment - datetime.now(UTC)).total_seconds()
 
 
+def about(*seconds: float) -> object:
+    """These, as seen from now by a machine that was busy since they were told."""
+    return pytest.approx(list(seconds), abs=AWHILE)
+
+
 def queue(jobs: Jobs, name: str) -> QueueOverview:
     (found,) = (each for each in jobs.broker.overview.queues([name]) if each.name == name)
     return found
@@ -47,16 +55,16 @@ def queue(jobs: Jobs, name: str) -> QueueOverview:
 def test_a_job_starts_when_what_is_before_it_has_been_run(
     jobs: Jobs, connection: redis.Redis
 ) -> None:
-    took(connection, "sleep", 10)
-    took(connection, "echo", 2)
+    took(connection, "sleep", 100)
+    took(connection, "echo", 20)
     a_worker(connection, "default,cpu")
     ids = [jobs.submit("sleep", seconds=9), jobs.submit("echo"), jobs.submit("sleep", seconds=9)]
     places = [eta(jobs, job_id) for job_id in ids]
     assert [each and each.position for each in places] == [1, 2, 3]
-    assert [round(seconds_to(each and each.start_at)) for each in places] == [0, 10, 12]
-    assert [round(seconds_to(each and each.end_at)) for each in places] == [10, 12, 22]
-    assert queue(jobs, "default").eta == pytest.approx(22)
-    assert queue(jobs, "cpu").eta == pytest.approx(22)  # which is served after it
+    assert [seconds_to(each and each.start_at) for each in places] == about(0, 100, 120)
+    assert [seconds_to(each and each.end_at) for each in places] == about(100, 120, 220)
+    assert queue(jobs, "default").eta == pytest.approx(220)
+    assert queue(jobs, "cpu").eta == pytest.approx(220)  # which is served after it
     assert queue(jobs, "other").eta is None
 
 
@@ -68,7 +76,7 @@ def test_nobody_can_tell_without_a_worker_or_where_nothing_is_known_of_the_tasks
     a_worker(connection, "default")
     assert eta(jobs, second) == Eta(2, None, None)
     told = eta(jobs, first)
-    assert told and seconds_to(told.start_at) < 1 and told.end_at is None
+    assert told and seconds_to(told.start_at) < AWHILE and told.end_at is None
     connection.sadd(line_module.PAUSED, "default")
     assert eta(jobs, first) == Eta(1, None, None)
 
@@ -83,20 +91,20 @@ def test_what_runs_is_expected_to_end_by_its_progress_or_its_tasks_durations(
     connection.sadd("rq:workers", "rq:worker:by-hand")
     queued = jobs.submit("sleep", seconds=9)
 
-    def ends_in() -> tuple[float, float]:
+    def ends_in() -> list[float]:
         first, second = eta(jobs, running), eta(jobs, queued)
         assert first and second and first.position is first.start_at is None
         assert second.start_at and first.end_at
-        assert abs((second.start_at - first.end_at).total_seconds()) < 1
-        return round(seconds_to(first.end_at)), round(seconds_to(second.end_at))
+        assert abs((second.start_at - first.end_at).total_seconds()) < AWHILE
+        return [seconds_to(first.end_at), seconds_to(second.end_at)]
 
-    assert ends_in() == (100, 200)
+    assert ends_in() == about(100, 200)
     began = datetime.now(UTC) - timedelta(seconds=30)
     connection.hset(f"rq:job:{running}", "started_at", f"{began:%Y-%m-%dT%H:%M:%S.%fZ}")
-    assert ends_in() == (70, 170)
+    assert ends_in() == about(70, 170)
     report = {"fraction": 0.6, "message": None, "at": began.timestamp() + 30, "number": 1}
     connection.hset(f"rq:job:{running}", "progress", json.dumps(report))
-    assert ends_in() == (20, 120)
+    assert ends_in() == about(20, 120)
 
 
 def test_a_scheduled_job_starts_at_its_time_or_when_its_queue_is_empty(
@@ -108,7 +116,7 @@ def test_a_scheduled_job_starts_at_its_time_or_when_its_queue_is_empty(
     jobs.submit("sleep", seconds=9)
     first, second = eta(jobs, soon), eta(jobs, late)
     assert first and second and first.position is None
-    assert 58 < seconds_to(first.start_at) <= 60
+    assert 60 - AWHILE < seconds_to(first.start_at) <= 60
     assert second.start_at == jobs[late].scheduled_for
 
 
@@ -144,7 +152,7 @@ def test_real_jobs_start_and_end_about_then(jobs: Jobs, start_worker: Start) -> 
     told = eta(jobs, ids[-1])
     ended = jobs.ended(ids[-1]).ended_at
     assert told and told.start_at and told.end_at and ended and told.start_at < told.end_at
-    assert abs((told.end_at - ended).total_seconds()) < 5
+    assert abs((told.end_at - ended).total_seconds()) < AWHILE
     assert queue(jobs, "default").throughput > 0
 
 

@@ -182,18 +182,17 @@ def test_threads_and_loops_go_through_one_door(door: Door, connection: redis.Red
 
 
 def test_waiting_holds_up_nobodys_loop(door: Door) -> None:
-    async def main() -> float:
+    async def main() -> int:
         waits = await Jobs().submit(echo, 1)
-        loop, late = asyncio.get_running_loop(), 0.0
-        waiting = asyncio.create_task(waits.result(timeout=0.5))
+        turns = 0
+        waiting = asyncio.create_task(waits.result(timeout=1.0))
         while not waiting.done():
-            began = loop.time()
             await asyncio.sleep(0.01)
-            late = max(late, loop.time() - began - 0.01)
+            turns += 1
         assert isinstance(waiting.exception(), JobNotEnded)
-        return late
+        return turns
 
-    assert asyncio.run(main()) < 0.4
+    assert asyncio.run(main()) > 5  # of a hundred; where it was held up, of one or two
 
 
 def test_a_child_that_was_forked_opens_its_own_door(door: Door, connection: redis.Redis) -> None:
