@@ -1,6 +1,7 @@
 """OpenTelemetry's batches of spans, sent by each process over connections of its own."""
 
 import os
+import threading
 from collections.abc import Callable
 
 from opentelemetry.context import Context
@@ -17,25 +18,26 @@ class OfEachProcess(SpanProcessor):
 
     def __init__(self, new_exporter: Callable[[], SpanExporter]) -> None:
         self._new_exporter = new_exporter
-        self._batches: BatchSpanProcessor | None = None
-        self._pid = 0
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing is sent of a span that goes on."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        if self._pid != os.getpid():
-            self._batches, self._pid = BatchSpanProcessor(self._new_exporter()), os.getpid()
-        assert self._batches is not None
+        with self._lock:  # spans of several threads may be a process's first
+            if self._batches is None:
+                self._batches = BatchSpanProcessor(self._new_exporter())
         self._batches.on_end(span)
 
     def shutdown(self) -> None:
-        if batches := self._here():
-            batches.shutdown()
+        if self._batches:
+            self._batches.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        batches = self._here()
-        return batches.force_flush(timeout_millis) if batches else True
+        return self._batches.force_flush(timeout_millis) if self._batches else True
 
-    def _here(self) -> BatchSpanProcessor | None:
-        return self._batches if self._pid == os.getpid() else None
+    def _forget(self) -> None:
+        """What a fork inherits, the lock included: who held it is not there."""
+        self._batches: BatchSpanProcessor | None = None
+        self._lock = threading.Lock()

@@ -19,7 +19,6 @@ from tests.integration.by_hand import ByHand
 from tests.integration.conftest import Jobs
 from tests.integration.test_why import a_worker
 
-
 AWHILE = 5  # seconds that may pass between what is told and the look at a clock
 
 
