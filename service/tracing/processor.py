@@ -18,7 +18,8 @@ class OfEachProcess(SpanProcessor):
 
     def __init__(self, new_exporter: Callable[[], SpanExporter]) -> None:
         self._new_exporter = new_exporter
-        self._forget()
+        self._batches: BatchSpanProcessor | None = None
+        self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._forget)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -39,5 +40,4 @@ class OfEachProcess(SpanProcessor):
 
     def _forget(self) -> None:
         """What a fork inherits, the lock included: who held it is not there."""
-        self._batches: BatchSpanProcessor | None = None
-        self._lock = threading.Lock()
+        self._batches, self._lock = None, threading.Lock()
