@@ -87,19 +87,25 @@ def expected(job: JobRecord, line: Line) -> Eta | None:
 
 def seconds_before(queue: str, line: Line) -> float | None:
     """Until a worker takes what stands behind all that this line holds of the queue."""
-    if line.is_held(queue) or not line.serving(queue):
+    serving = line.serving(queue)
+    if line.is_held(queue) or not serving:
         return None
     typical = _typical(line)
     loads = {
-        name: _load(name, waiting, line, typical)
-        for name, waiting in line.queues.items()
-        if name not in line.paused
+        name: _load(name, line.queues[name], line, typical)
+        for name in _taken_before(queue, serving)
+        if name in line.queues and name not in line.paused
     }
-    crews = [_crew(worker, line, typical) for worker in line.serving(queue)]
+    crews = [_crew(worker, line, typical) for worker in serving]
     known = {name: load for name, load in loads.items() if load is not None}
     if len(known) < len(loads) or any(crew is None for crew in crews):
         return None
     return seconds_until(queue, known, [crew for crew in crews if crew is not None])
+
+
+def _taken_before(queue: str, serving: list[Serving]) -> set[str]:
+    """This queue, and those that go before it at some worker: how long others take is no matter."""
+    return {name for worker in serving for name in worker.queues[: worker.queues.index(queue) + 1]}
 
 
 def remaining(run: Running, mean: float | None) -> float | None:

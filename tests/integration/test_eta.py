@@ -80,6 +80,18 @@ def test_nobody_can_tell_without_a_worker_or_where_nothing_is_known_of_the_tasks
     assert eta(jobs, first) == Eta(1, None, None)
 
 
+def test_what_is_taken_later_or_by_nobody_makes_no_estimate_unknown(
+    jobs: Jobs, connection: redis.Redis
+) -> None:
+    a_worker(connection, "default,cpu")
+    jobs.submit("echo", queue="cpu")
+    jobs.submit("echo", queue="nobody's")
+    assert queue(jobs, "default").eta == 0
+    assert queue(jobs, "cpu").eta is None  # nothing is known of what waits there
+    took(connection, "echo", 20, "cpu")
+    assert queue(jobs, "cpu").eta == pytest.approx(20)
+
+
 def test_what_runs_is_expected_to_end_by_its_progress_or_its_tasks_durations(
     jobs: Jobs, hand: ByHand, connection: redis.Redis
 ) -> None:
