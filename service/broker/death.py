@@ -7,6 +7,10 @@ from typing import Any
 
 from service.broker.records import JobRecord
 from service.broker.status import Status
+from service.durations import in_words
+from service.failure import Failure
+
+LONGEST_MESSAGE = 200  # characters of an error's message that stand in a sentence
 
 # What an error's type says of it; all others are the task's own exceptions.
 _BY_TYPE = {
@@ -58,7 +62,7 @@ def how_it_ended(job: JobRecord, last: Execution | None, canceled_by: str | None
     """Of a job that has ended."""
     match job.status:
         case Status.FINISHED:
-            return Reason("finished", _ran("It finished", last), {"at": job.ended_at})
+            return Reason("finished", f"It finished{_after(last)}.", {"at": job.ended_at})
         case Status.CANCELED:
             return _canceled(job, last, canceled_by)
         case _:
@@ -95,15 +99,13 @@ def _failed(job: JobRecord, last: Execution | None) -> Reason:
     if kind == "timeout":
         killed = last is not None and "killed" in last.reason
         how = "went on when it was interrupted, and was killed" if killed else "was interrupted"
-        return Reason(
-            kind, _ran(f"It ran past its timeout and {how}", last), data | {"killed": killed}
-        )
+        told = f"It ran past its timeout and {how}{_after(last)}."
+        return Reason(kind, told, data | {"killed": killed})
     words = {
-        "memory": "It ran out of the memory that it may use",
-        "cpu_time": "It used more CPU time than it may",
+        "memory": f"It ran out of the memory that it may use{_after(last)}.",
+        "cpu_time": f"It used more CPU time than it may{_after(last)}.",
     }
-    what = words.get(kind, f"It failed with {error.type}: {_first_line(error.message)}")
-    return Reason(kind, _ran(what, last), data)
+    return Reason(kind, words.get(kind, f"It failed{_after(last)} with {_told(error)}"), data)
 
 
 def _died(job: JobRecord, last: Execution | None, data: dict[str, Any]) -> Reason:
@@ -125,11 +127,17 @@ def _died(job: JobRecord, last: Execution | None, data: dict[str, Any]) -> Reaso
     )
 
 
-def _ran(what: str, last: Execution | None) -> str:
+def _after(last: Execution | None) -> str:
     if last is None or last.seconds is None:
-        return f"{what}."
-    return f"{what} after {last.seconds:.3g} s."
+        return ""
+    return " at once" if last.seconds < 0.0005 else f" after {in_words(last.seconds)}"
 
 
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0][:200]
+def _told(error: Failure) -> str:
+    """Its type and the first line of what it says, as the end of a sentence."""
+    line = error.message.strip().partition("\n")[0].rstrip()
+    if not line:
+        return f"{error.type}."
+    if len(line) > LONGEST_MESSAGE:
+        line = f"{line[: LONGEST_MESSAGE - 1]}…"
+    return f"{error.type}: {line}{'' if line[-1] in '.!?…' else '.'}"

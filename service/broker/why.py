@@ -5,6 +5,8 @@ Each reason has a kind, which programs can tell apart, a sentence for people, an
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import unquote
 
 import redis
 from rq.job import Job, JobStatus
@@ -63,7 +65,7 @@ class Explainer:
             pipe.exists(SCHEDULER_LOCKING_KEY_TEMPLATE % job.queue)
             pipe.lindex(f"{Job.key_for(job.id)}:history", -1)
             is_looked_after, entry = pipe.execute()
-        at = job.scheduled_for.isoformat() if job.scheduled_for else "a time that is not known"
+        at = _moment(job.scheduled_for)
         last = last_execution(entry)
         if not is_looked_after:
             yield Reason(
@@ -112,21 +114,22 @@ class Explainer:
         before = rank or 0
         yield Reason(
             "concurrency",
-            f"Of jobs under the limit {key!r} {most} may be queued or run at once; "
-            f"{_listed(held_by)} {'has the place' if len(held_by) == 1 else 'have the places'}"
-            + (f", and {before} wait longer than this one." if before else "."),
+            f"Of jobs under the limit {unquote(key)!r} {most} may be queued or run at once; "
+            f"{_listed(held_by)} {'have the places' if len(held_by) > 1 else 'has the place'}"
+            + (
+                f", and {before} wait{'s' * (before == 1)} longer than this one." if before else "."
+            ),
             {"key": key, "limit": most, "holders": held_by, "before": before},
         )
 
     def _running(self, job: JobRecord) -> Iterator[Reason]:
         fraction = job.progress.fraction if job.progress else None
-        since = job.started_at.isoformat() if job.started_at else "a time that is not known"
         done = f"; {fraction:.0%} of it is done" if fraction is not None else ""
         if self._client.hexists(Job.key_for(job.id), "cancel_requested"):
             yield Reason("canceling", "It runs, and was told to stop.", {"worker": job.worker})
         yield Reason(
             "running",
-            f"It has run since {since} on the worker {job.worker}{done}.",
+            f"It has run since {_moment(job.started_at)} on the worker {job.worker}{done}.",
             {"since": job.started_at, "worker": job.worker, "fraction": fraction}
             | {"attempt": job.attempts},
         )
@@ -178,14 +181,28 @@ def _position(line: Line, place: int, queue: str, serving: list[Serving]) -> Rea
         for run in worker.running
     ]
     room = sum(worker.room for worker in serving)
-    what_runs = f"; its {len(serving)} workers run {len(running)} of {room} jobs" if serving else ""
-    before = f"{place} jobs are" if place != 1 else "one job is"
     return Reason(
         "position",
-        f"{before if place else 'Nothing is'} before it on the queue {queue!r}{what_runs}.",
+        f"{_jobs_are(place)} before it on the queue {queue!r}"
+        f"{_what_runs(len(serving), len(running), room)}.",
         {"position": place + 1, "before": line.queues[queue].next[:place]}
         | {"running": running[:MOST_NAMED]},
     )
+
+
+def _jobs_are(number: int) -> str:
+    return {0: "Nothing is", 1: "One job is"}.get(number, f"{number:,} jobs are")
+
+
+def _what_runs(workers: int, running: int, room: int) -> str:
+    if not workers:
+        return ""
+    they_run = "its worker runs" if workers == 1 else f"its {workers} workers run"
+    return f"; {they_run} {running} of {room} job{'s' * (room > 1)}"
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "a time that is not known"
 
 
 def _listed(ids: list[str]) -> str:

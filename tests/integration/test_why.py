@@ -58,6 +58,9 @@ def test_a_queued_job_has_others_before_it_and_maybe_no_worker(
     assert others["position"]["before"] == []
     a_worker(connection, "default,cpu", "x")
     assert list(why(jobs, ids[0])) == ["position"]
+    assert why(jobs, ids[1])["position"]["detail"] == (
+        "One job is before it on the queue 'default'; its worker runs 0 of 1 job."
+    )
 
 
 def test_a_job_on_a_paused_queue_or_under_suspended_workers_says_so(
@@ -102,6 +105,18 @@ def test_a_waiting_job_names_the_jobs_and_the_holders_that_it_waits_for(
     told = why(jobs, held[3])
     assert told["concurrency"]["holders"] == held[:2]
     assert (told["concurrency"]["limit"], told["concurrency"]["before"]) == (2, 1)
+    assert told["concurrency"]["detail"].endswith(
+        "have the places, and 1 waits longer than this one."
+    )
+
+
+def test_the_key_of_a_limit_is_told_as_it_was_given(jobs: Jobs, tmp_path: Path) -> None:
+    held = [
+        jobs.submit("one_a_tenant", folder=str(tmp_path), tenant="Müller & Söhne") for _ in range(2)
+    ]
+    told = why(jobs, held[1])["concurrency"]
+    assert "the limit 'one_a_tenant/Müller & Söhne' 1" in told["detail"]
+    assert f"{held[0]} has the place." in told["detail"]
 
 
 # While it runs, and after
@@ -117,6 +132,7 @@ def test_a_running_job_tells_since_when_where_and_how_far_it_is(
     told = why(jobs, job_id)["running"]
     assert (told["worker"], told["fraction"], told["attempt"]) == ("by-hand", 0.25, 1)
     assert told["since"] == jobs[job_id].started_at and "25%" in told["detail"]
+    assert f"since {told['since']:%Y-%m-%d %H:%M:%S} UTC on the worker" in told["detail"]
     jobs.broker.actions.cancel(job_id)
     assert list(why(jobs, job_id)) == ["canceling", "running"]
 

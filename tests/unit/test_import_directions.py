@@ -27,6 +27,7 @@ FORBIDDEN = {
     "service/pausing.py": ["service", "rq", "redis"],
     "service/cancellation.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/history.py": ["service.api", "service.broker", "service.execution", "rq", "redis"],
+    "service/durations.py": ["service", "jobs", "rq", "redis"],
     "service/depths.py": ["service.api", "service.broker", "service.execution", "rq"],
     "service/waiting.py": ["service.api", "service.broker", "service.execution", "fastapi"],
     "service/webhooks": ["service.api", "service.broker", "service.execution", "fastapi"],
