@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextvars import Context
 from dataclasses import replace
 from functools import partial
 
@@ -121,7 +122,9 @@ class JobFeed:
             channel = JOB_CHANNEL + job_id
             self._subscription.listen(channel, partial(self._heard, job_id))
         if self._reading is None:
-            self._reading = asyncio.get_running_loop().create_task(self._read_on())
+            self._reading = asyncio.get_running_loop().create_task(
+                self._read_on(), context=Context()
+            )
         try:
             yield follower
         finally:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Any
 
 import redis.asyncio
@@ -58,7 +59,7 @@ class GroupCommit:
         call = Call(self._caller.packed(keys, args), loop.create_future())
         self._waiting.append(call)
         if self._leader is None:
-            self._leader = loop.create_task(self._lead())
+            self._leader = loop.create_task(self._lead(), context=Context())
         timer = loop.call_later(ANSWER_WITHIN, _give_up, call)
         try:
             return await call.answer

@@ -10,6 +10,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -122,7 +123,9 @@ class ServiceFeed:
         if self._telling is None:
             self.is_subscribed = False
             self._subscription.listen(JOBS_CHANNEL, self._heard)
-            self._telling = asyncio.get_running_loop().create_task(self._tell_on())
+            self._telling = asyncio.get_running_loop().create_task(
+                self._tell_on(), context=Context()
+            )
         try:
             yield onlooker
         finally:

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 import redis.asyncio
@@ -41,7 +42,10 @@ class Subscription:
         self._new.add(channel.encode())  # it may have been left just now, and Redis not told of it
         self._changed.set()
         if self._keeping is None:
-            self._keeping = asyncio.get_running_loop().create_task(self._keep_on())
+            self._keeping = asyncio.get_running_loop().create_task(
+                self._keep_on(),
+                context=Context(),  # it is no part of the request that came first
+            )
 
     def leave(self, channel: str) -> None:
         """Have it called no more."""

@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Collection, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ class StatusWatch:
         self._put(waiter, loop.time())
         if self._looking is None or self._looking.get_loop() is not loop:
             self._earlier = asyncio.Event()
-            self._looking = loop.create_task(self._look_on(self._earlier))
+            self._looking = loop.create_task(self._look_on(self._earlier), context=Context())
         elif self._earlier:
             self._earlier.set()
         try:

@@ -8,6 +8,7 @@ import redis
 
 from service.broker.connection import connect_async
 from service.broker.subscription import Subscription
+from service.logs import ABOUT
 from tests.conftest import PATIENCE
 from tests.integration.streams import channels
 
@@ -63,5 +64,19 @@ def test_who_listens_again_right_after_leaving_alone_on_a_connection_misses_noth
                 subscription.leave("paddock:any")
                 for _ in range(number % 5):
                     await asyncio.sleep(0)  # Redis is told of it meanwhile, or not
+
+    asyncio.run(run())
+
+
+def test_what_is_heard_for_all_belongs_to_no_request(
+    redis_url: str, connection: redis.Redis
+) -> None:
+    async def run() -> None:
+        abouts = asyncio.Queue[object]()
+        ABOUT.set({"request_id": "the first"})
+        async with subscribed(redis_url) as subscription:
+            subscription.listen("paddock:any", lambda _: abouts.put_nowait(dict(ABOUT.get())))
+            async with asyncio.timeout(PATIENCE):
+                assert await abouts.get() == {}
 
     asyncio.run(run())
