@@ -37,7 +37,7 @@ end
 for i, job in ipairs(KEYS) do
     if room <= 0 then break end
     local f = redis.call('HMGET', job, 'status', 'journal_end', 'progress', 'enqueued_at',
-        'started_at', 'ended_at', 'attempts', 'worker_name')
+        'started_at', 'ended_at', 'attempts', 'worker_name', 'created_at')
     if not f[1] then
         found[i] = false
     else
@@ -71,6 +71,7 @@ class Reading:
     ended_at: bytes | None
     attempts: int
     worker: str | None
+    created_at: bytes | None
 
     @property
     def is_all(self) -> bool:
@@ -101,7 +102,7 @@ class JournalReader:
 
 
 def _reading(fields: list[bytes | None], first: int, entries: list[bytes]) -> Reading:
-    status, last, progress, enqueued_at, started_at, ended_at, attempts, worker = fields
+    status, last, progress, enqueued_at, started_at, ended_at, attempts, worker, created_at = fields
     return Reading(
         status=known_status((status or b"").decode(errors="replace")),
         last=_count(last),
@@ -113,6 +114,7 @@ def _reading(fields: list[bytes | None], first: int, entries: list[bytes]) -> Re
         ended_at=ended_at,
         attempts=_count(attempts),
         worker=as_text(worker) if worker else None,
+        created_at=created_at,
     )
 
 

@@ -61,7 +61,7 @@ def _news_in(reading: Reading, place: Place) -> Iterator[tuple[Place, News]]:
             if number == 1 and place.status is None and news.status is Status.RUNNING:
                 # No entry tells of its being enqueued.
                 place = replace(place, status=Status.QUEUED)
-                yield place, Step(Status.QUEUED, _time(reading.enqueued_at), 0, None)
+                yield place, Step(Status.QUEUED, _first_queued(reading, news.at), 0, None)
             is_end = news.status.is_final and number == reading.last
             if is_end and (report := _report(reading, place)):
                 yield report
@@ -87,6 +87,12 @@ def _report(reading: Reading, place: Place) -> tuple[Place, ProgressNews] | None
     if told is None or told.number == place.progress:
         return None
     return replace(place, progress=told.number), ProgressNews(told.fraction, told.message, told.at)
+
+
+def _first_queued(reading: Reading, ran: datetime) -> datetime:
+    """When one was that was first run then. It may have been queued again since."""
+    enqueued = _time(reading.enqueued_at)
+    return enqueued if enqueued <= ran else min(_time(reading.created_at), ran)
 
 
 def _status_now(reading: Reading) -> Step:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import httpx2 as httpx
@@ -132,6 +133,19 @@ def test_a_job_that_is_retried_goes_on_where_its_end_was(
     assert after[1].data["attempt"] == 2
     # One who had not heard the result of the first end has no need of it.
     assert told(read(events_of(served, job_id), before[-2].id)) == expected
+
+
+def test_a_job_that_was_run_again_was_first_queued_before_it_was_first_run(
+    served: Served, jobs: Jobs, hand: ByHand
+) -> None:
+    job_id = jobs.submit("sleep", seconds=0)
+    hand.fail_one()
+    jobs.broker.actions.retry(job_id)
+    hand.run_one()
+    *events, result = read(events_of(served, job_id))
+    times = [datetime.fromisoformat(event.data["at"]) for event in events]
+    assert told(events)[:2] == ["status queued", "status running"] and times == sorted(times)
+    assert times[0] < datetime.fromisoformat(result.data["enqueued_at"])
 
 
 def test_jobs_that_other_programs_move_are_told_of_as_well(
