@@ -50,6 +50,12 @@ def test_a_list_of_flat_objects_is_a_table() -> None:
     assert table.numeric == {1}
 
 
+def test_a_table_says_true_as_json_does() -> None:
+    table = shown([{"paid": True, "open": 0}, {"paid": None, "open": False}])
+    assert table.content == [["true", 0], [None, "false"]]
+    assert table.numeric == frozenset()
+
+
 @pytest.mark.parametrize("value", [[{"a": [1]}], [{}], [1, {"a": 1}], [], [[1]], {}, 5, True])
 def test_other_data_is_shown_as_json(value: Any) -> None:
     assert shown(value).kind == "json"

@@ -79,15 +79,19 @@ def _is_table(value: Any) -> bool:
 def _table(rows: list[dict[str, Any]]) -> Shown:
     first = rows[:MOST_ROWS]
     columns = list(dict.fromkeys(name for row in first for name in row))
-    cells = [[row.get(name) for name in columns] for row in first]
+    cells = [[_cell(row.get(name)) for name in columns] for row in first]
     numeric = frozenset(
         at for at in range(len(columns)) if all(_is_number(row[at]) for row in cells)
     )
     return Shown("table", cells, columns, numeric, len(rows) - len(first))
 
 
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, bool) else value
+
+
 def _is_number(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool))
+    return cell is None or isinstance(cell, int | float)
 
 
 def _picture(text: str) -> str | None:
