@@ -16,6 +16,7 @@ expect.set_options(timeout=PATIENCE)
 pytestmark = pytest.mark.xdist_group("browser")  # one Paddock, one browser
 
 PHONE = {"width": 390, "height": 844}
+SMALL_PHONE = {"width": 320, "height": 568}
 BAR = "#progress progress"
 
 
@@ -247,10 +248,29 @@ def test_no_page_is_wider_than_a_phone(
     page: Page, looks_with_a_running_job: dict[str, str], complaints: Complaints
 ) -> None:
     complaints.expected += ("404",)
+    for phone in (PHONE, SMALL_PHONE):
+        page.set_viewport_size(phone)  # type: ignore[arg-type]
+        for name, path in looks_with_a_running_job.items():
+            page.goto(path)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width == phone["width"], (name, phone)
+
+
+def test_words_in_a_table_are_not_broken_on_a_phone(page: Page, service: Service) -> None:
+    job_id = service.submit("import_orders", file="a.csv", rows=3, seconds=0, fail_at=1)
+    service.ended(job_id)
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    for name, path in looks_with_a_running_job.items():
-        page.goto(path)
-        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], name
+    page.goto(f"/page/jobs/{job_id}")
+    outcome = page.get_by_role("region", name="Executions").get_by_role("cell").nth(2)
+    expect(outcome).to_have_text("raised: ValueError")
+    lines = outcome.evaluate(
+        """cell => {
+            const text = document.createRange();
+            text.selectNodeContents(cell);
+            return new Set([...text.getClientRects()].map((line) => line.top)).size;
+        }"""
+    )
+    assert lines <= 2
 
 
 def test_the_theme_is_the_systems_until_one_is_chosen_which_stays(page: Page) -> None:
