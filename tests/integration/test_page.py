@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from jobs.catalogue import Catalogue
 from service.api import paddock_router
 from service.api.page.rendering import POLICY
+from service.execution.outcome import Kind
 from service.settings import Settings
 from tests.integration.by_hand import ByHand
 from tests.integration.own_app import client_of, users_app
@@ -159,6 +160,9 @@ def test_a_form_can_begin_with_what_an_earlier_job_was_given(api: TestClient) ->
     form = api.get(f"/page/tasks/describe?from={job_id}").text
     assert 'value="77"' in form
     assert "x\ny</textarea>" in form
+    job_id = submit(api, "describe", count=1, name="Ada\nLovelace")
+    form = api.get(f"/page/tasks/describe?from={job_id}").text
+    assert "Ada\nLovelace</textarea>" in form  # an input would lose the line's end
     for other in ("nope", submit(api, "echo", value=1)):
         assert api.get(f"/page/tasks/describe?from={other}").status_code == 200
 
@@ -210,6 +214,19 @@ def test_a_job_tells_what_it_waits_for_and_who_canceled_it(api: TestClient) -> N
     assert re.search(r"Place in line\s+2", told)
     api.post(f"/page/jobs/{first}/cancel")
     assert re.search(r"Canceled by\s+the API", text_of(api.get(f"/page/jobs/{first}").text))
+
+
+def test_a_job_that_is_run_again_later_is_not_said_to_have_ended(
+    api: TestClient, connection: redis.Redis
+) -> None:
+    job_id = submit(api, "fail_and_log", path="x")
+    hand = ByHand(connection, "default")
+    claim = hand.claim()
+    assert claim
+    failed = hand.ended(claim, b"builtins.ValueError: no", Kind.RAISED, may_retry=True)
+    hand.settler.call(failed).run()
+    told = text_of(api.get(f"/page/jobs/{job_id}").text)
+    assert re.search(r"Started (\d+ s ago|just now) Ended – Time", told), told
 
 
 def test_schedules_are_shown_run_at_once_and_deleted(api: TestClient) -> None:

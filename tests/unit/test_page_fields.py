@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Literal
 
@@ -121,6 +122,48 @@ def test_what_is_filled_in_comes_to_the_task_in_its_types() -> None:
 def test_a_job_can_be_submitted_again_from_what_its_fields_show() -> None:
     first = accepted(copies="3", signed="true", tags="a\nb", place='{"street": "Ring"}', urgent="1")
     assert accepted(**shown_values(list(FIELDS.values()), first)) == first
+
+
+def order(
+    key: int | str = 3,
+    amount: Decimal = Decimal("12.50"),
+    tones: list[Tone] = [Tone.WARM],  # noqa: B006
+    sizes: list[Literal[4, 5]] = [4, 5],  # noqa: B006
+    labels: list[str] = ["a\nb", " c", "", "[1]"],  # noqa: B006
+    flags: list[bool] = [True, False],  # noqa: B006
+    words: list[str] | None = [],  # noqa: B006
+) -> None:
+    """What does not look like what it is."""
+
+
+def test_what_is_not_touched_stays_what_it_was() -> None:
+    parameters = Parameters(order)
+    fields = fields_of(parameters.schema)
+    defaults = {
+        "key": 3,
+        "amount": "12.50",
+        "tones": ["warm"],
+        "sizes": [4, 5],
+        "labels": ["a\nb", " c", "", "[1]"],
+        "flags": [True, False],
+        "words": [],
+    }
+    form = filled(fields, shown_values(fields, {}))
+    assert (form.values, form.faults) == (defaults, {})
+    others = {"labels": ["x", "y z"], "tones": ["cool", "warm"], "sizes": [5, 4], "words": None}
+    form = filled(fields, shown_values(fields, others))
+    assert (form.values, form.faults) == (defaults | others, {})
+
+
+def test_the_members_of_an_enum_and_whatever_else_stand_one_a_line() -> None:
+    fields = fields_of(Parameters(order).schema)
+    assert shown_values(fields, {})["tones"] == "warm"
+    given = {"tones": "cool\r\nwarm", "sizes": "5", "labels": "[draft] one\r\n[2", "key": "5"}
+    form = filled(fields, shown_values(fields, {}) | given)
+    assert form.faults == {}
+    assert form.values["tones"] == ["cool", "warm"] and form.values["sizes"] == [5]
+    assert form.values["labels"] == ["[draft] one", "[2"] and form.values["key"] == "5"
+    assert filled(fields, {"tones": "hot"}).values["tones"] == ["hot"]  # for the task to refuse
 
 
 def test_an_empty_field_is_null_where_that_may_be_and_else_left_out() -> None:

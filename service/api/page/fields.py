@@ -26,7 +26,7 @@ _FORMATS = {
     "uuid": "UUID",
 }
 _NAMED = {"object": "object", "array": "list"}
-_SCALARS = {"string", "integer", "number", "boolean"}
+_IN_LINES = {"string", "integer", "number"}  # what a list has one a line of
 
 
 class Unreadable(ValueError):
@@ -61,7 +61,8 @@ class Field:
             case "json" | "choice":
                 return json.dumps(value, indent=2 if self.kind == "json" else None)
             case "list" if isinstance(value, list) and self.items:
-                return "\n".join(self.items.text_of(each) for each in value)
+                lines = "\n".join(map(self.items._line_of, value))
+                return lines if self.read(lines) == value else json.dumps(value)
             case "switch":
                 return "true" if value else ""
         return value if isinstance(value, str) else json.dumps(value)
@@ -69,17 +70,33 @@ class Field:
     def read(self, text: str) -> Any:
         """What was filled in, as plain data; `...` to leave the parameter out.
 
-        What is no number stays text, for the task's own validation to say so. Raises `Unreadable`.
+        What still shows the default is the default. What is no number stays text, for the task's
+        own validation to say so. Raises `Unreadable`.
         """
         if self.kind == "switch":
             return bool(text)
         if not text.strip() and (self.nullable or not self._may_be_empty):
             return None if self.nullable else ...
+        text = text.replace("\r\n", "\n")
         if self.kind in ("text", "lines"):
-            return text.replace("\r\n", "\n")
-        if self.kind == "list" and self.items and not text.lstrip().startswith("["):
-            return [self.items.read(line.strip()) for line in text.splitlines() if line.strip()]
+            as_shown = self.default is not ... and text == self.text_of(self.default)
+            return self.default if as_shown else text
+        if self.kind == "list" and self.items:
+            if (whole := _list_in(text)) is not None:
+                return whole
+            lines = (line.strip() for line in text.split("\n"))
+            return [self.items._read_line(line) for line in lines if line]
         return _number(text) if self.kind == "number" else _parsed(text)
+
+    def _line_of(self, value: Any) -> str:
+        """One of a list, in a line of its own."""
+        return value if isinstance(value, str) else self.text_of(value)
+
+    def _read_line(self, line: str) -> Any:
+        if self.kind != "choice":
+            return self.read(line)
+        # What is none of them stays text, for the task's own validation to say so.
+        return next((each for each in self.choices if self._line_of(each) == line), line)
 
     @property
     def input_type(self) -> str:
@@ -173,7 +190,7 @@ def _kind(name: str, own: list[Schema], of: Schema, schema: Schema) -> Kind:
         return "lines" if _is_long(name, own[0], of) else "text"
     if types == {"array"} and len(own) == 1 and "prefixItems" not in own[0]:
         each = list(branches_of(own[0].get("items", {}), schema))
-        if len(each) == 1 and each[0].get("type") in _SCALARS:
+        if len(each) == 1 and each[0].get("type") in _IN_LINES:
             return "list"
     return "json"
 
@@ -204,6 +221,15 @@ def _choices(own: list[Schema], *, nullable: bool) -> Iterator[Any]:
             yield from (True, False)
         else:
             yield from branch.get("enum") or [branch["const"]]
+
+
+def _list_in(text: str) -> list[Any] | None:
+    """None where this is no JSON list: it then is a line for each."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 def _parsed(text: str) -> Any:
