@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from service.broker.records import JobRecord
 from service.broker.status import Status
+from service.cli.terminal import printable
 
 _JOB = TypeAdapter(JobRecord)
 
@@ -28,7 +29,7 @@ def job_as_json(job: JobRecord) -> str:
 
 
 def job_as_text(job: JobRecord) -> str:
-    """A line for each thing there is to say."""
+    """A line for each thing there is to say; an error's message may have more of them."""
     lines = [f"{job.id}  {job.task}  {job.status}"]
     lines.append(f"  parameters  {json.dumps(job.parameters)}")
     lines.append(f"  queue       {job.queue}")
@@ -45,14 +46,14 @@ def job_as_text(job: JobRecord) -> str:
         lines.append(f"  error       {job.error.type}: {job.error.message}")
     elif job.result is not None:
         lines.append(f"  result      {json.dumps(job.result)}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, "\n".join(lines).split("\n")))
 
 
 def job_as_line(job: JobRecord) -> str:
     """What it is, where it stands, and since when."""
     since = job.ended_at or job.started_at or job.enqueued_at
     moment = f"{since:%Y-%m-%d %H:%M:%S}" if since else "-"
-    return f"{job.id}  {moment:<19}  {job.status:<9}  {job.queue}  {job.task}"
+    return printable(f"{job.id}  {moment:<19}  {job.status:<9}  {job.queue}  {job.task}")
 
 
 def duration(seconds: float) -> str:

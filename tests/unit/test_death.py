@@ -3,31 +3,13 @@
 import pytest
 
 from service.broker.death import Execution, how_it_ended
-from service.broker.records import JobRecord
 from service.broker.status import Status
 from service.failure import Failure
+from tests.records import a_job
 
 
 def told(status: Status, seconds: float | None, error: Failure | None = None) -> str:
-    job = JobRecord(
-        id="j",
-        task="t",
-        status=status,
-        queue="default",
-        parameters={},
-        result=None,
-        error=error,
-        enqueued_at=None,
-        scheduled_for=None,
-        expires_at=None,
-        started_at=None,
-        ended_at=None,
-        attempts=1,
-        retries_left=0,
-        worker=None,
-        depends_on=[],
-        waiting_for=None,
-    )
+    job = a_job(status=status, error=error)
     return how_it_ended(job, Execution("raised", "raised", "w", seconds), None).detail
 
 
