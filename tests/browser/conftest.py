@@ -50,6 +50,16 @@ class Service:
         os.killpg(self._api.pid, signal.SIGKILL)
         self._api.wait()
 
+    @contextlib.contextmanager
+    def silent_api(self) -> Iterator[None]:
+        """Connections to it stay open, and nothing comes by them."""
+        assert self._api is not None
+        os.killpg(self._api.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._api.pid, signal.SIGCONT)
+
     def start_worker(self, *arguments: str) -> None:
         before = self._redis.client.scard("rq:workers")
         self._start("worker.py", *arguments)

@@ -135,6 +135,25 @@ def test_a_lost_connection_is_told_and_so_is_that_it_is_back(
     expect(page.get_by_role("status")).to_have_text("The connection to Paddock is back.")
 
 
+def test_what_is_seen_is_as_old_as_what_was_heard_last(
+    page: Page, service: Service, complaints: Complaints
+) -> None:
+    complaints.expected += ("net::ERR_", "Failed to fetch")
+    page.clock.install(time="2026-03-01T09:30:00")
+    page.goto("/")
+    expect(page.locator("#link")).to_contain_text("Live")
+    page.route("**/health/live", lambda route: route.abort())  # at once, instead of in five seconds
+    with service.silent_api():
+        then = page.evaluate("Date.now()")
+        page.clock.run_for(14_000)  # after ten of which it is asked for a sign
+        expect(page.locator("#lost")).to_be_visible()
+    known = page.evaluate(
+        "then => [...Array(10).keys()].map((s) => new Date(then - 1000 * s).toLocaleTimeString())",
+        then,
+    )
+    assert page.locator("#lost [data-since]").inner_text() in known
+
+
 def test_what_is_no_page_never_takes_the_place_of_one(
     page: Page, service: Service, complaints: Complaints
 ) -> None:

@@ -68,14 +68,15 @@ export function listen({ address, events, onEvent, onAnew, onBack }) {
     announce("The connection to Paddock is back.");
   }
 
-  function lose() {
+  /** `asOf` is when the service was last heard of, where that was not just now. */
+  function lose({ asOf = new Date() } = {}) {
     losing = null;
     live = false;
     if (lost || document.hidden) return;
     lost = true;
     tell("lost", "Lost");
     const banner = document.getElementById("lost");
-    banner.querySelector("[data-since]").textContent = new Date().toLocaleTimeString();
+    banner.querySelector("[data-since]").textContent = asOf.toLocaleTimeString();
     banner.hidden = false;
     announce("The connection to Paddock is lost.");
   }
@@ -89,7 +90,7 @@ export function listen({ address, events, onEvent, onAnew, onBack }) {
   /** A connection that is dead and does not know it shows no error: ask, now and then. */
   async function check() {
     if (!source || document.hidden || performance.now() - heard < QUIET) return;
-    if (!(await isThere())) lose();
+    if (!(await isThere())) lose({ asOf: new Date(Date.now() - (performance.now() - heard)) });
     else if (lost && source?.readyState !== EventSource.CONNECTING) open();
   }
 
