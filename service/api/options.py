@@ -4,11 +4,13 @@ FastAPI's own reading of a query model looks at every field of it in each reques
 longer than all else that is done to a submission; and most submissions have no query at all.
 """
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from fastapi import Request
+from fastapi.datastructures import QueryParams
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -149,10 +151,22 @@ def read_options(request: Request, model: type[Options]) -> Options:
     """The query as this model. Raises `OptionsInvalid`."""
     if not request.scope["query_string"]:
         return cast(Options, _without_query(model))
+    query = request.query_params
+    if len(query) < len(query.multi_items()):
+        raise _given_twice(query)
     try:
-        return model.model_validate(dict(request.query_params))
+        return model.model_validate(dict(query))
     except ValidationError as error:
         raise options_refusal(error) from error
+
+
+def _given_twice(query: QueryParams) -> OptionsInvalid:
+    """All but the last would be forgotten, and a job run before one that it depends on."""
+    name, times = Counter(name for name, _ in query.multi_items()).most_common(1)[0]
+    told = f"It is given {times} times; give it once, with commas where it takes several values."
+    return OptionsInvalid(
+        f"{name}: {told}", errors=[{"in": "query", "field": name, "message": told}]
+    )
 
 
 def described_options(model: type[BaseModel]) -> list[dict[str, Any]]:

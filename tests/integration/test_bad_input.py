@@ -242,6 +242,9 @@ OPTIONS = {
     "something else to do about a failure": option(
         "depends_on={queued}&on_dependency_failure=wait", "Input should be 'fail' or 'run'"
     ),
+    "a dependency given twice": option(
+        "depends_on={queued}&depends_on={failed}", "depends_on: It is given 2 times; give it once"
+    ),
     "a result of nothing": option("result_as=value", "needs exactly one job in depends_on"),
     "a result of two": option(
         "depends_on={queued},{failed}&result_as=value", "needs exactly one job in depends_on"
