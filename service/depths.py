@@ -1,7 +1,7 @@
 """How many jobs waited on each queue, minute by minute, for charts. Lua and its keys.
 
-The scheduler looks every few seconds, and the most that it saw stands for the minute. So while no
-worker runs nothing is noted, and a chart has a gap there.
+The scheduler looks every few seconds, also at queues that no worker serves, and the most that it
+saw stands for the minute. So while no worker runs at all nothing is noted, and a chart has a gap.
 """
 
 MINUTES_KEPT = 2 * 3600  # seconds; a hash holds the minutes of one hour

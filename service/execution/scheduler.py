@@ -56,6 +56,13 @@ for i = 1, #KEYS, 3 do
         end
     end
 end
+if ARGV[6] == '1' then  -- of queues that nobody serves too: there above all it matters
+    for _, key in ipairs(redis.call('SMEMBERS', '"""
+    + Queue.redis_queues_keys
+    + """')) do
+        pcall(note_depth, key)
+    end
+end
 """
 )
 

@@ -34,6 +34,14 @@ def test_the_most_that_waited_stands_for_the_minute(jobs: Jobs, connection: redi
     assert all(depth.jobs is None for depth in found["default"][:-1])
 
 
+def test_it_is_noted_of_queues_that_no_worker_serves_as_well(
+    jobs: Jobs, connection: redis.Redis
+) -> None:
+    jobs.submit_many("echo", [{"value": 1}] * 3)
+    look(connection, "cpu")
+    assert 3 in [depth.jobs for depth in jobs.broker.depths.lately(["default"])["default"]]
+
+
 def test_what_is_noted_is_kept_for_two_hours(jobs: Jobs, connection: redis.Redis) -> None:
     look(connection, "default")
     (key,) = connection.keys(depths_key(0, "default").replace(":0:", ":*:"))
