@@ -137,6 +137,9 @@ def test_a_fault_is_told_at_its_field_and_what_was_filled_in_stays(api: TestClie
     assert re.search(r'id="field-sizes"[^>]+aria-invalid="true"', answer.text)
     assert "not valid JSON" in text_of(answer.text)
     assert "<script>alert" not in answer.text
+    answer = api.post("/page/tasks/describe", data={"count": "-2", "ratio": "x", "sizes": "[]"})
+    assert "see count, ratio, sizes." in answer.text  # as they stand in the form
+    assert re.search(r'id="field-count"[^>]+ autofocus', answer.text)
     answer = api.post("/page/tasks/describe", data={"count": "-2", "name": "Ada"})
     fault = re.search(r'id="field-count-fault">([^<]+)<', answer.text)
     assert fault

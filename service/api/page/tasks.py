@@ -135,6 +135,7 @@ def _task_page(
 ) -> Response:
     fields = fields_of(task.parameters.schema)
     others = {name: told for name, told in read.faults.items() if name not in read.texts}
+    faults = {each.name: read.faults[each.name] for each in fields if each.name in read.faults}
     return page(
         request,
         "task.html",
@@ -144,8 +145,8 @@ def _task_page(
         task=task,
         fields=fields,
         texts=read.texts,
-        faults=read.faults,
-        fault=_told(read.faults, others),
+        faults=faults,
+        fault=_told(faults, others),
         options=asked or {},
         queue_names=known_queues(settings, broker.catalogue),
         jobs=broker.listing.latest(JobFilter(task=task.name), MOST_JOBS),
