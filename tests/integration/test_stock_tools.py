@@ -13,8 +13,8 @@ from rq.job import Job
 from service.broker.status import Status
 from service.execution.claim import Claimer
 from tests.conftest import Start, eventually
-from tests.integration.conftest import Jobs
-from tests.integration.test_worker import RQ, lines
+from tests.integration.conftest import ALL_TASKS, Jobs
+from tests.integration.test_worker import RQ
 
 QUEUES = ("default", "cpu", "mail")
 
@@ -59,27 +59,29 @@ def test_rq_worker_runs_every_kind_of_job(
 def test_paddocks_worker_under_rqs_command_heeds_its_signals_and_options(
     jobs: Jobs, connection: redis.Redis, start: Start, redis_url: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / "lines"
-    job_id = jobs.submit("append_line", path=str(path), line="a", seconds=1)
+    step = tmp_path / "step"
+    job_id = jobs.submit("go_step_by_step", path=str(step), steps=1)
     worker = start(
         *(RQ, "worker", "-u", redis_url, "-w", "worker.Worker", "-S", "json"),
         *("--name", "stable", "--max-jobs", "5", *QUEUES),
+        PADDOCK_TASKS=",".join(ALL_TASKS),
     )
-    eventually(lambda: lines(path))
+    jobs.await_status(job_id, Status.RUNNING)
     assert connection.hget("rq:worker:stable", "state") == b"busy"
     assert 0 < connection.ttl("rq:worker:stable") <= 10
     worker.send_signal(signal.SIGTERM)
+    Path(f"{step}-0").touch()
     assert worker.wait(timeout=30) == 0
     assert jobs.status(job_id) == Status.FINISHED
 
 
 def test_rq_info_shows_queues_and_workers_and_harms_no_running_or_abandoned_job(
-    jobs: Jobs, connection: redis.Redis, rq: Any, start_worker: Start, tmp_path: Path
+    jobs: Jobs, connection: redis.Redis, rq: Any, start_all_tasks: Start, tmp_path: Path
 ) -> None:
-    path = tmp_path / "lines"
-    running = jobs.submit("append_line", path=str(path), line="a", seconds=4)
-    start_worker("--queues", "default")
-    eventually(lambda: lines(path))
+    step = tmp_path / "step"
+    running = jobs.submit("go_step_by_step", path=str(step), steps=1)
+    start_all_tasks("--queues", "default")
+    jobs.await_status(running, Status.RUNNING)
     abandoned = jobs.submit("echo", queue="cpu")
     cpu = jobs.broker.actions._queue(Job.fetch(abandoned, connection=connection, serializer="json"))
     Claimer(connection, "dead", lease=10).claim([cpu])
@@ -91,9 +93,10 @@ def test_rq_info_shows_queues_and_workers_and_harms_no_running_or_abandoned_job(
     assert "3 queues" in shown.stdout
     assert "1 workers" in shown.stdout
     assert jobs.status(running) == jobs.status(abandoned) == Status.RUNNING
+    Path(f"{step}-0").touch()
     assert jobs.ended(running).status == Status.FINISHED
 
-    start_worker("--queues", "cpu")
+    start_all_tasks("--queues", "cpu")
     assert jobs.ended(abandoned).status == Status.FINISHED
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
@@ -104,10 +105,11 @@ def test_a_worker_and_who_withdraws_never_both_get_a_job(
 
 
 def test_one_that_really_runs_ends_by_itself(
-    jobs: Jobs, start_all_tasks: Start, withdraw: Callable[[str], bool]
+    jobs: Jobs, start_all_tasks: Start, withdraw: Callable[[str], bool], tmp_path: Path
 ) -> None:
-    job_id = jobs.submit("sleep", seconds=0.5)
+    job_id = jobs.submit("go_step_by_step", path=str(tmp_path / "step"), steps=1)
     start_all_tasks()
     jobs.await_status(job_id, Status.RUNNING)
     assert withdraw(job_id) is False
+    (tmp_path / "step-0").touch()
     assert jobs.ended(job_id).status == Status.FINISHED
