@@ -8,6 +8,7 @@ import redis
 
 from service.execution.outcome import Kind
 from service.journal import JOBS_CHANNEL, JOURNAL, JOURNAL_SUFFIX, MOST_BYTES, MOST_LINES
+from tests.conftest import PATIENCE
 from tests.integration.by_hand import ByHand
 from tests.integration.conftest import Jobs
 
@@ -85,7 +86,8 @@ def test_a_journal_is_kept_as_long_as_its_job(
     jobs.broker.actions.cancel(canceled)
     for job_id in (finished, failed, canceled):
         key = f"rq:job:{job_id}"
-        assert connection.ttl(key) == connection.ttl(key + JOURNAL_SUFFIX) > 0
+        kept = connection.ttl(key)  # some seconds before the other is looked at, maybe
+        assert connection.ttl(key + JOURNAL_SUFFIX) == pytest.approx(kept, abs=30) and kept > 3600
     jobs.broker.actions.delete(finished)
     assert not connection.exists(f"rq:job:{finished}{JOURNAL_SUFFIX}")
 
@@ -110,10 +112,10 @@ def test_those_who_watch_hear_of_the_job_and_of_the_service(
 ) -> None:
     with connection.pubsub(ignore_subscribe_messages=True) as heard:
         heard.psubscribe("paddock:*")
-        heard.get_message(timeout=1)
+        heard.get_message(timeout=PATIENCE)
         job_id = jobs.submit("sleep", seconds=0)
         hand.run_one()
-        messages = [heard.get_message(timeout=1) for _ in range(5)]
+        messages = [heard.get_message(timeout=PATIENCE) for _ in range(5)]
     told = [json.loads(each["data"]) for each in messages if each["channel"] == b"paddock:jobs"]
     assert JOBS_CHANNEL == "paddock:jobs"
     each = {"id": job_id, "queue": "default", "task": "sleep"}
