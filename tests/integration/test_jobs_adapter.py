@@ -209,10 +209,11 @@ def test_a_child_that_was_forked_opens_its_own_door(door: Door, connection: redi
 
 
 def test_a_door_that_was_closed_opens_again_when_it_is_used(door: Door) -> None:
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     BlockingJobs().submit(echo, 1)
+    assert set(threading.enumerate()) - threads
     door.close()
-    eventually(lambda: threading.active_count() == threads)
+    eventually(lambda: not set(threading.enumerate()) - threads)
     assert BlockingJobs().submit(echo, 1).status() is Status.QUEUED
 
 
