@@ -111,10 +111,12 @@ def test_who_falls_behind_and_who_was_cut_off_hears_that_some_were_missed(
 ) -> None:
     monkeypatch.setattr(service_feed, "MOST_WAITING", 5)
 
-    def flood() -> None:
-        for number in range(8):
-            told = {"id": str(number), "status": "queued", "queue": "cpu"}
-            connection.publish(JOBS_CHANNEL, json.dumps(told))
+    def flood() -> None:  # all at once, before any of them is told
+        with connection.pipeline(transaction=False) as pipe:
+            for number in range(100):
+                told = {"id": str(number), "status": "queued", "queue": "cpu"}
+                pipe.publish(JOBS_CHANNEL, json.dumps(told))
+            pipe.execute()
 
     async def look_on() -> None:
         async with stream(f"{served.url}/events") as events:
