@@ -236,19 +236,19 @@ def be_canceled(world: World) -> None:
 
 def come_later(world: World) -> None:
     path = world.path("order.txt")
-    soon = datetime.now(UTC) + timedelta(seconds=3)
+    soon = datetime.now(UTC) + timedelta(seconds=6)
     world.submit(note, path, "at a time", to_be=Options(at=soon))
     world.submit(note, path, "delayed", to_be=Options(delay=1))
     world.submit(note, path, "at once")
-    world.wait(3)
+    world.wait(6)
     world.settle()
 
 
 def expire(world: World) -> None:
-    late = world.submit(echo, 1, to_be=Options(expires=datetime.now(UTC) + timedelta(seconds=1)))
+    late = world.submit(echo, 1, to_be=Options(expires=datetime.now(UTC) + timedelta(seconds=5)))
     world.submit(echo, 2, to_be=Options(expires=datetime.now(UTC) + timedelta(hours=1)))
     world.submit(double, 1, to_be=Options(depends_on=[late.id]))
-    world.wait(1)
+    world.wait(5)
     world.settle()
 
 
