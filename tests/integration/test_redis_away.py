@@ -363,7 +363,7 @@ def test_a_redis_that_refuses_to_write_has_accepted_nothing(
 def test_a_redis_that_still_loads_its_data_has_accepted_nothing(
     own: RedisServer, api: TestClient
 ) -> None:
-    own.client.mset({f"key:{number}": "x" * 4096 for number in range(300)})
+    own.client.mset({f"key:{number}": "x" * 4096 for number in range(1000)})
     own.client.bgrewriteaof()
     eventually(lambda: not own.client.info("persistence")["aof_rewrite_in_progress"])
     own.kill()
@@ -377,6 +377,7 @@ def test_a_redis_that_still_loads_its_data_has_accepted_nothing(
         told_to_come_back(api.get(path))
     assert api.get("/health/live").status_code == 200
     assert is_loading(own.client)  # all the while
+    own.client.config_set("key-load-delay", 0)
 
     eventually(lambda: submit(api).status_code == 202)
     assert len(queued(own)) == 1
