@@ -245,10 +245,10 @@ def come_later(world: World) -> None:
 
 
 def expire(world: World) -> None:
-    late = world.submit(echo, 1, to_be=Options(expires=datetime.now(UTC) + timedelta(seconds=5)))
+    late = world.submit(echo, 1, to_be=Options(expires=datetime.now(UTC) + timedelta(seconds=1)))
     world.submit(echo, 2, to_be=Options(expires=datetime.now(UTC) + timedelta(hours=1)))
     world.submit(double, 1, to_be=Options(depends_on=[late.id]))
-    world.wait(5)
+    world.wait(1)
     world.settle()
 
 
