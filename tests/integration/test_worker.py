@@ -256,7 +256,7 @@ def test_a_timeout_interrupts_the_task_so_that_it_can_clean_up(
     jobs: Jobs, start_all_tasks: Start, tmp_path: Path
 ) -> None:
     proof = tmp_path / "proof"
-    job_id = jobs.submit("clean_up_when_interrupted", path=str(proof))
+    job_id = jobs.submit("clean_up_when_interrupted", path=str(proof), timeout=3)
     start_all_tasks()
     job = jobs.ended(job_id)
     assert job.error.type == "rq.timeouts.JobTimeoutException"
@@ -267,13 +267,13 @@ def test_a_task_that_ignores_its_timeout_is_killed_with_its_children(
     jobs: Jobs, start_all_tasks: Start, tmp_path: Path
 ) -> None:
     pid = tmp_path / "pid"
-    job_id = jobs.submit("ignore_timeout_with_child", path=str(pid))
+    job_id = jobs.submit("ignore_timeout_with_child", path=str(pid), timeout=3)
     after = jobs.submit("echo", value=1)
     start_all_tasks()
     job = jobs.ended(job_id, 40)
     assert (job.status, job.attempts) == (Status.FAILED, 1)
     assert job.error.type == "rq.timeouts.JobTimeoutException"
-    assert "timeout of 1 s, went on after it was interrupted, and was killed" in job.error.message
+    assert "timeout of 3 s, went on after it was interrupted, and was killed" in job.error.message
     eventually(lambda: is_gone(int(pid.read_text())))
     assert jobs.ended(after).result == 1
 
