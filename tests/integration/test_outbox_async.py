@@ -179,7 +179,7 @@ def test_commits_in_endpoints_wait_for_no_redis_and_do_not_hold_up_the_loop(
 
     delays = asyncio.run(with_a_pulse(serve()))
     assert queued(own.client) == ids
-    assert len(delays) > 50
+    assert len(delays) > 5
     assert max(delays) < HANG
 
 
