@@ -70,6 +70,7 @@ def test_paddocks_worker_under_rqs_command_heeds_its_signals_and_options(
     assert connection.hget("rq:worker:stable", "state") == b"busy"
     assert 0 < connection.ttl("rq:worker:stable") <= 10
     worker.send_signal(signal.SIGTERM)
+    time.sleep(0.5)  # in which it would cut the job short, if it did
     Path(f"{step}-0").touch()
     assert worker.wait(timeout=30) == 0
     assert jobs.status(job_id) == Status.FINISHED
