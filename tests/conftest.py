@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from service.settings import Settings
 TASKS = ("jobs", "tests.sample_tasks")
 PATIENCE = 30.0  # seconds until a test that waits for something gives up; a bound, no measure
 ROOT = Path(__file__).parent.parent
+PATIENT = ("-m", "tests.integration.patient_worker")  # a program to start as a worker
 MEMORY, ROOM = "/dev/shm", 1 << 30  # a folder that is kept there, and the bytes that must be free
 
 
@@ -166,15 +167,23 @@ def own() -> Iterator[RedisServer]:
         yield server
 
 
+def listening(connection: redis.Redis) -> set[str]:
+    """The processes of the workers on RQ's list."""
+    pids = (connection.hget(key, "pid") for key in connection.smembers("rq:workers"))
+    return {pid.decode() for pid in pids if pid is not None}
+
+
 @pytest.fixture
 def start_worker(start: Start, connection: redis.Redis) -> Start:
     """Start a worker of ours, and wait until it listens."""
 
-    def start_one(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        before = connection.scard("rq:workers")
-        process = start(sys.executable, "worker.py", *arguments, **environment)
-        # One in burst mode may have come and gone between two looks.
-        eventually(lambda: connection.scard("rq:workers") > before or process.poll() == 0)
+    def start_one(
+        *arguments: str, program: Sequence[str] = ("worker.py",), **environment: str
+    ) -> "subprocess.Popen[str]":
+        process = start(sys.executable, *program, *arguments, **environment)
+        # By its own record: as it comes it may clear away those of others that have died. One in
+        # burst mode may have come and gone between two looks.
+        eventually(lambda: str(process.pid) in listening(connection) or process.poll() == 0)
         return process
 
     return start_one

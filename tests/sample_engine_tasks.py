@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import Retry, job
 
 
-@job(timeout=1, retry=Retry(max=1))
+@job(timeout=3, retry=Retry(max=1))
 def hash_in_c(path: str) -> None:
     """One call into C code that holds no door open for signals handlers, with a child beside it."""
     with Path(path).open("a") as file:
@@ -21,8 +21,8 @@ def hash_in_c(path: str) -> None:
 @job(timeout=60)
 def clean_up_when_interrupted(path: str) -> None:
     """Leave a trace of having been told to stop."""
-    Path(path).write_text("begun")
     try:
+        Path(path).write_text("begun")
         time.sleep(60)
     finally:
         Path(path).write_text("cleaned up")
@@ -33,11 +33,22 @@ async def wait_async(path: str) -> None:
     """The same in an event loop."""
     import asyncio
 
-    Path(path).write_text("begun")
     try:
+        Path(path).write_text("begun")
         await asyncio.sleep(60)
     finally:
         Path(path).write_text("cleaned up")
+
+
+@job(timeout=60)
+def linger_at_first(path: str, seconds: float) -> None:
+    """Note each run, and take a while the first time."""
+    with Path(path).open("a+") as file:
+        file.write("x")
+        file.seek(0)
+        runs = len(file.read())
+    if runs == 1:
+        time.sleep(seconds)
 
 
 @job(timeout=60, retry=Retry(max=3))
@@ -74,7 +85,7 @@ def crash_once(path: str) -> None:
     ctypes.string_at(0)
 
 
-@job(isolation="shared", timeout=2)
+@job(isolation="shared", timeout=60)
 def in_shared_process(do: str) -> int:
     """Return, raise, hang or crash, in a process that other jobs share."""
     import os

@@ -27,6 +27,24 @@ async def wait(seconds: float = 0, value: int = 0, path: str = "", line: str = "
     return value
 
 
+@job(isolation="async", timeout=60)
+async def wait_until_told(path: str, value: int = 0) -> int:
+    """Note the value, and wait for a file; return the value."""
+    note(path, str(value))
+    while not Path(f"{path}.over").exists():
+        await asyncio.sleep(0.05)
+    return value
+
+
+@job(isolation="thread", timeout=60)
+def wait_in_thread_until_told(path: str, value: int = 0) -> int:
+    """The same in a thread."""
+    note(path, str(value))
+    while not Path(f"{path}.over").exists():
+        time.sleep(0.05)
+    return value
+
+
 @job(isolation="async")
 async def succeed_in_loop(attempt: int, path: str) -> int:
     """Note that it ran, and wait a little."""
@@ -212,8 +230,8 @@ def wait_in_thread(seconds: float = 0, value: int = 0, path: str = "") -> list[i
 @job(isolation="thread", timeout=1)
 def spin_in_thread(path: str) -> None:
     """Python code that can be interrupted, and cleans up."""
-    note(path, "begun")
     try:
+        note(path, "begun")
         while True:
             time.sleep(0.01)
     finally:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,15 @@ MANY = 500
 
 
 def horses(worker: "subprocess.Popen[str]", connection: redis.Redis) -> list[int]:
-    """Its children without the scheduler."""
-    schedulers = {
-        int(connection.hget(key, "pid") or 0) for key in connection.keys("rq:scheduler:*")
-    }
-    return [child for child in children(worker.pid) if child not in schedulers]
+    """Its children without the scheduler, which may be slower than they to say who it is."""
+
+    def schedulers() -> set[int]:
+        keys = connection.keys("rq:scheduler:*")
+        pids = {int(connection.hget(key, "pid") or 0) for key in keys}
+        return pids & {*children(worker.pid)}
+
+    eventually(schedulers)
+    return [child for child in children(worker.pid) if child not in schedulers()]
 
 
 # Killed
@@ -39,14 +44,16 @@ def test_of_five_hundred_jobs_in_flight_none_is_lost(
 ) -> None:
     path = tmp_path / "runs"
     ids = jobs.submit_many(
-        "wait", [{"seconds": 6, "value": number, "path": str(path)} for number in range(MANY)]
+        "wait_until_told", [{"value": number, "path": str(path)} for number in range(MANY)]
     )
     many = {"PADDOCK_ASYNC_CONCURRENCY": str(MANY)}
     worker = start_io(**many)
-    if victims != "horse":
-        start_io(PADDOCK_ASYNC_CONCURRENCY="1")
     eventually(lambda: len(lines(path)) == MANY)
     (horse,) = horses(worker, connection)
+    if victims != "horse":
+        start_io(PADDOCK_ASYNC_CONCURRENCY="1")
+    if victims == "both":
+        worker.send_signal(signal.SIGSTOP)  # or it might see to the horse's jobs before it dies
     if victims != "worker":
         os.kill(horse, signal.SIGKILL)
     if victims != "horse":
@@ -54,14 +61,13 @@ def test_of_five_hundred_jobs_in_flight_none_is_lost(
         worker.wait()
         start_io(**many)  # as a supervisor does
     eventually(lambda: is_gone(horse))
+    Path(f"{path}.over").touch()
     eventually(lambda: connection.zcard("rq:finished:io") == MANY, LEASE_BOUND)
     for number, job_id in enumerate(ids):
         job = jobs[job_id]
         assert (job.status, job.result) == (Status.FINISHED, number)
-    counted = {connection.hget(f"rq:job:{job_id}", "crashes") for job_id in ids}
-    assert counted <= {b"1", None} and b"1" in counted
-    runs = lines(path)
-    assert len(runs) >= MANY + 400 and set(runs) == {str(number) for number in range(MANY)}
+    assert {connection.hget(f"rq:job:{job_id}", "crashes") for job_id in ids} == {b"1"}
+    assert Counter(lines(path)) == {str(number): 2 for number in range(MANY)}
     assert connection.zcard("rq:wip:io") == connection.llen("rq:queue:io") == 0
     if victims == "horse":
         assert reasons(jobs, ids[0])[0] == ("died", "killed by SIGKILL")
@@ -90,11 +96,12 @@ def test_a_worker_told_to_stop_lets_jobs_finish_and_puts_the_rest_back(
     jobs: Jobs, start_io: Start, connection: redis.Redis, tmp_path: Path
 ) -> None:
     path = tmp_path / "runs"
-    short = jobs.submit_many("wait", [{"seconds": 2, "path": str(path)} for _ in range(5)])
+    short = jobs.submit_many("wait_until_told", [{"path": str(path)} for _ in range(5)])
     long = jobs.submit_many("wait", [{"seconds": 60, "path": str(path)} for _ in range(5)])
-    worker = start_io(PADDOCK_SHUTDOWN_GRACE="4")
+    worker = start_io(PADDOCK_SHUTDOWN_GRACE="6")
     eventually(lambda: len(lines(path)) == 10)
     worker.terminate()
+    Path(f"{path}.over").touch()
     late = jobs.submit("wait", value=1)
     assert worker.wait(PATIENCE) == 0
     assert {jobs.status(job_id) for job_id in short} == {Status.FINISHED}
@@ -113,9 +120,8 @@ def test_a_second_signal_puts_all_back_at_once(jobs: Jobs, start_io: Start, tmp_
     worker = start_io(PADDOCK_SHUTDOWN_GRACE="600")
     eventually(lambda: len(lines(path)) == 4)
     worker.terminate()
-    time.sleep(0.5)  # signals of one kind that come together are one
-    worker.terminate()
-    assert worker.wait(PROMPT) == 0
+    worker.send_signal(signal.SIGINT)  # of one kind, two that come together would be one
+    assert worker.wait(PATIENCE) == 0
     assert {jobs.status(job_id) for job_id in ids} == {Status.QUEUED}
 
 
@@ -178,7 +184,7 @@ def test_a_job_that_blocks_the_loop_is_named_and_the_others_go_on_without_it(
 ) -> None:
     path, others, log = tmp_path / "trace", tmp_path / "others", tmp_path / "log"
     beside = jobs.submit_many(
-        "wait", [{"seconds": 4, "value": n, "path": str(others)} for n in range(10)]
+        "wait_until_told", [{"value": n, "path": str(others)} for n in range(10)]
     )
     with log.open("w") as file:
         worker = subprocess.Popen(
@@ -194,14 +200,16 @@ def test_a_job_that_blocks_the_loop_is_named_and_the_others_go_on_without_it(
         )
     try:
         eventually(lambda: len(lines(others)) == 10)
-        blocker = jobs.submit("block", seconds=6, path=str(path))
+        blocker = jobs.submit("block", seconds=8, path=str(path))
+        eventually(lambda: lines(path))
+        Path(f"{others}.over").touch()  # which nobody in the loop sees
         for number, job_id in enumerate(beside):
             job = jobs.ended(job_id)
             assert (job.status, job.result, job.attempts) == (Status.FINISHED, number, 2)
-        assert jobs.status(blocker) == Status.RUNNING  # again, in a process of its own
+        eventually(lambda: len(lines(path)) == 2)  # again, in a process of its own
         first, second = (int(line.split()[1]) for line in lines(path))
         assert first != second and is_gone(first)
-        ((outcome, reason),) = reasons(jobs, blocker)
+        outcome, reason = reasons(jobs, blocker)[0]
         source = Path(__file__).parents[1] / "sample_io_tasks.py"
         line = next(
             number
@@ -214,6 +222,7 @@ def test_a_job_that_blocks_the_loop_is_named_and_the_others_go_on_without_it(
         assert f"The event loop waits for job {blocker}" in log.read_text()
         job = jobs.ended(blocker)
         assert (job.status, job.result, job.attempts) == (Status.FINISHED, second, 2)
+        assert max(jobs[job_id].ended_at for job_id in beside) < job.ended_at
         assert not connection.hexists(f"rq:job:{blocker}", "crashes")
         # From now on the worker keeps this task out of the loop.
         other = jobs.submit("block", seconds=3, path=str(path))
@@ -239,10 +248,10 @@ def test_a_job_that_another_keeps_from_beginning_is_not_timed_out_for_it(
     jobs: Jobs, start_io: Start, tmp_path: Path
 ) -> None:
     path = tmp_path / "trace"
-    blocker = jobs.submit("block", seconds=3, path=str(path))
+    blocker = jobs.submit("block", seconds=6, path=str(path))
     start_io(PADDOCK_ASYNC_BLOCK_LIMIT="30", PADDOCK_TIMEOUT_GRACE="0.1")
     eventually(lambda: lines(path))
-    kept = jobs.submit("wait", seconds=0, value=1, timeout=1)
+    kept = jobs.submit("wait", seconds=0, value=1, timeout=4)
     assert jobs.ended(kept).result == 1
     assert jobs.ended(blocker).attempts == jobs.ended(kept).attempts == 1
 
@@ -261,7 +270,7 @@ def test_where_nobody_can_tell_who_blocks_it_counts_as_a_crash_of_each(
     jobs: Jobs, start_io: Start, tmp_path: Path, task: str
 ) -> None:
     path = tmp_path / "trace"
-    blocker = jobs.submit(task, seconds=60, path=str(path), timeout=4)
+    blocker = jobs.submit(task, seconds=60, path=str(path), timeout=8)
     beside = jobs.submit("wait", seconds=0.5, value=1)
     start_io(PADDOCK_ASYNC_BLOCK_LIMIT="0.5", PADDOCK_TIMEOUT_GRACE="0.5")
     # Twice with others, then alone, where it runs into its timeout
@@ -292,12 +301,13 @@ def test_suspend_is_heard_and_running_jobs_go_on(
 
 
 def test_rqs_tools_see_the_jobs_that_run_together(
-    jobs: Jobs, start_io: Start, connection: redis.Redis, rq: Any
+    jobs: Jobs, start_io: Start, connection: redis.Redis, rq: Any, tmp_path: Path
 ) -> None:
     from rq import Queue, Worker
     from rq.registry import StartedJobRegistry
 
-    ids = jobs.submit_many("wait", [{"seconds": 5} for _ in range(20)])
+    path = str(tmp_path / "runs")
+    ids = jobs.submit_many("wait_until_told", [{"path": path} for _ in range(20)])
     start_io()
     jobs.await_status(ids[-1], "running")
     shown = rq("info", "io")
@@ -308,16 +318,17 @@ def test_rqs_tools_see_the_jobs_that_run_together(
     (worker,) = Worker.all(connection=connection)
     assert worker.queue_names() == ["io"]
     assert len(worker.get_current_executions()) == 20
+    Path(f"{path}.over").touch()
     assert {jobs.ended(job_id).attempts for job_id in ids} == {1}
 
 
 def test_a_stock_worker_on_the_same_queue_runs_its_share(
     jobs: Jobs, start_io: Start, start: Start, redis_url: str
 ) -> None:
-    ids = jobs.submit_many("wait", [{"seconds": 0.2, "value": n} for n in range(40)])
+    ids = jobs.submit_many("wait", [{"seconds": 0.2, "value": n} for n in range(80)])
     stock = start(RQ, "worker", "-S", "json", "-u", redis_url, "io")
     eventually(lambda: jobs.status(ids[0]) == Status.FINISHED)
-    start_io(PADDOCK_ASYNC_CONCURRENCY="2")
+    start_io(PADDOCK_ASYNC_CONCURRENCY="4")
     workers = set()
     for number, job_id in enumerate(ids):
         job = jobs.ended(job_id)

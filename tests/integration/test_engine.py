@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from jobs.catalogue import Catalogue
 from service.api.app import create_app
 from service.settings import Settings
-from tests.conftest import TASKS, RedisServer, Start, eventually
+from tests.conftest import PATIENCE, PATIENT, TASKS, RedisServer, Start, eventually
 
 ENGINE_TASKS = (*TASKS, "tests.sample_engine_tasks")
 PROMPT = 10.0  # seconds; bounds hangs only
@@ -34,8 +34,8 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
     )
 
 
-def submit(api: TestClient, task: str, **parameters: Any) -> str:
-    answer = api.post(f"/tasks/{task}", json=parameters)
+def submit(api: TestClient, task: str, options: str = "", **parameters: Any) -> str:
+    answer = api.post(f"/tasks/{task}{options}", json=parameters)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
@@ -73,12 +73,13 @@ def test_an_execution_is_on_record_with_what_it_used(api: TestClient, start_work
 def test_a_running_job_is_canceled_and_may_clean_up(
     api: TestClient, start_worker: Start, tmp_path: Path, task: str
 ) -> None:
-    start_worker()
-    job_id = submit(api, task, path=str(tmp_path / "trace"))
-    eventually((tmp_path / "trace").exists)
+    start_worker(program=PATIENT)
+    trace = tmp_path / "trace"
+    job_id = submit(api, task, path=str(trace))
+    eventually(lambda: trace.exists() and trace.read_text() == "begun")
     assert api.post(f"/jobs/{job_id}/cancel").status_code == 202
-    assert show(api, job_id, wait=PROMPT)["status"] == "canceled"
-    assert (tmp_path / "trace").read_text() == "cleaned up"
+    assert show(api, job_id, wait=30)["status"] == "canceled"
+    assert trace.read_text() == "cleaned up"
     assert [row["outcome"] for row in executions(api, job_id)] == ["canceled"]
     assert api.post(f"/jobs/{job_id}/cancel").status_code == 409
 
@@ -201,7 +202,7 @@ def test_shared_jobs_share_a_process_and_one_that_crashes_harms_no_other(
     assert first["result"] == second["result"]
     assert raised["error"]["type"] == "ValueError"
 
-    hung = show(api, submit(api, "in_shared_process", do="hang"), wait=20)
+    hung = show(api, submit(api, "in_shared_process", "?timeout=1", do="hang"), wait=20)
     assert hung["error"]["type"].endswith("JobTimeoutException")
     crashed = show(api, submit(api, "in_shared_process", do="crash"), wait=20)
     assert (crashed["status"], crashed["error"]["type"]) == ("failed", "WorkerLost")
@@ -215,8 +216,9 @@ def test_a_worker_that_was_only_slow_does_not_write_over_the_new_execution(
     api: TestClient, start_worker: Start, connection: redis.Redis, tmp_path: Path
 ) -> None:
     slow = start_worker()
-    job_id = submit(api, "append_line", path=str(tmp_path / "runs"), line="run", seconds=2)
-    running(api, job_id)
+    runs = tmp_path / "runs"
+    job_id = submit(api, "linger_at_first", path=str(runs), seconds=12)
+    eventually(lambda: runs.exists() and runs.read_text())
     os.killpg(slow.pid, signal.SIGSTOP)
     horses = _children(slow.pid)
     for horse in horses:
@@ -255,7 +257,7 @@ def test_a_worker_told_to_stop_puts_back_what_it_cannot_finish_without_spending_
     running(api, job_id)
     eventually((tmp_path / "runs").exists)
     leaving.terminate()
-    assert leaving.wait(PROMPT) == 0
+    assert leaving.wait(PATIENCE) == 0
     job = show(api, job_id)
     assert (job["status"], job["retries_left"]) == ("queued", 3)
     assert [row["outcome"] for row in executions(api, job_id)] == ["put back"]
@@ -268,9 +270,8 @@ def test_a_second_signal_puts_it_back_at_once(
     job_id = submit(api, "never_stop", path=str(tmp_path / "runs"))
     running(api, job_id)
     leaving.terminate()
-    time.sleep(0.5)  # signals of one kind that come together are one
-    leaving.terminate()
-    assert leaving.wait(PROMPT) == 0
+    leaving.send_signal(signal.SIGINT)  # of one kind, two that come together would be one
+    assert leaving.wait(PATIENCE) == 0
     assert show(api, job_id)["status"] == "queued"
 
 
