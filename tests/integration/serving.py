@@ -44,10 +44,10 @@ def a_service(tasks: Sequence[str]) -> Iterator[str]:
         yield serve(start)
 
 
-def serve(start: Start, **environment: str) -> str:
+def serve(start: Start, *, module: str = "service.cli", **environment: str) -> str:
     """Start `paddock serve`; return its URL once it answers."""
     port = free_port()
-    start(sys.executable, "-m", "service.cli", "serve", "--port", str(port), **environment)
+    start(sys.executable, "-m", module, "serve", "--port", str(port), **environment)
     url = f"http://127.0.0.1:{port}"
     eventually(lambda: is_live(url))
     return url

@@ -185,6 +185,7 @@ def test_a_worker_and_who_cancels_never_both_get_a_job(
     def work() -> None:
         with connect(redis_url) as own:
             worker = ByHand(own, "default")
+            ran.append(worker.run_one())  # one at least, however slow this thread is
             begin.wait()
             while job_id := worker.run_one():
                 ran.append(job_id)

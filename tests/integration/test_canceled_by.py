@@ -1,6 +1,7 @@
 """Who canceled a job is told with it."""
 
 import hashlib
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -58,10 +59,12 @@ def test_a_program_is_told_by_who_runs_it_and_where(jobs: Jobs) -> None:
 
 def test_a_job_that_runs_is_canceled_by_who_asked_first(jobs: Jobs, start_all_tasks: Start) -> None:
     job_id = jobs.submit("sleep", seconds=60)
-    start_all_tasks()
+    worker = start_all_tasks()
     jobs.await_status(job_id, Status.RUNNING)
+    worker.send_signal(signal.SIGSTOP)  # or the job may have ended when it is canceled again
     jobs.broker.actions.cancel(job_id, by="the first")
     jobs.broker.actions.cancel(job_id, by="the second")
+    worker.send_signal(signal.SIGCONT)
     ended = jobs.ended(job_id)
     assert (ended.status, ended.canceled_by) == (Status.CANCELED, "the first")
 

@@ -401,24 +401,31 @@ def test_what_was_accepted_before_a_link_was_refused_is_told_and_run(
 
 
 def test_a_submitter_that_is_killed_leaves_no_job_that_waits_for_one_that_is_not(
-    door: Door, connection: redis.Redis, work: Start, jobs: Jobs
+    door: Door, redis_url: str, connection: redis.Redis, work: Start, jobs: Jobs
 ) -> None:
+    # It kills itself, so that where it is held up the one that kills is, too.
     script = (
+        "import os, signal, sys, threading, time\n"
         "from service.adapters.canvas import chain, group\n"
+        "from service.broker.connection import connect\n"
         "from tests.sample_tasks import echo\n"
+        "def kill():\n"
+        "    with connect(sys.argv[1]) as redis:\n"
+        "        while redis.zcard('rq:deferred:default') <= 20:\n"
+        "            time.sleep(0.001)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "threading.Thread(target=kill, daemon=True).start()\n"
         "links = [group(echo.s(), echo.s()) if n % 5 == 4 else echo.s() for n in range(1, 400)]\n"
         "chain(echo.s(1), *links)()\n"
         "print('all of it')\n"
     )
     submitter = subprocess.Popen(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script, redis_url],
         cwd=ROOT,
         env=door.settings.environment() | {"PATH": "/usr/bin:/bin"},
         stdout=subprocess.PIPE,
         text=True,
     )
-    eventually(lambda: connection.zcard("rq:deferred:default") > 20)
-    submitter.send_signal(signal.SIGKILL)
     assert submitter.communicate()[0] == "" and submitter.returncode == -signal.SIGKILL
     accepted = job_ids(connection)
     for job_id in accepted:
