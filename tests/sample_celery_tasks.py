@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs import job
+from jobs import Retry, job
 from tests.sample_waiting_tasks import double
 
 
@@ -36,6 +36,12 @@ def noon(day: datetime) -> datetime:
 def double_once(n: int) -> int:
     """One at a time for each n."""
     return 2 * n
+
+
+@job(retry=Retry(max=1, interval=3600))
+def try_again_later() -> None:
+    """Fail, and be tried again when nobody looks any more."""
+    raise ConnectionError("not now")
 
 
 @job(timeout=60)

@@ -139,7 +139,7 @@ def test_a_replica_that_falls_behind_leaves_the_job_in_doubt(
     own: RedisServer, replica: RedisServer, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     with service(own, catalogue, tmp_path, "replica") as client:
-        assert submit(client).status_code == 202
+        eventually(lambda: submit(client).status_code == 202)  # as above, at times too late
         assert replica.process is not None
         replica.process.send_signal(signal.SIGSTOP)
         try:
@@ -177,12 +177,17 @@ def test_a_server_that_may_not_be_waited_for_is_refused(fenced: RedisServer) -> 
 
 
 def test_a_wait_that_is_refused_leaves_the_job_in_doubt(
-    own: RedisServer, needs_waitaof: None, catalogue: Catalogue, tmp_path: Path
+    own: RedisServer,
+    needs_waitaof: None,
+    catalogue: Catalogue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("service.broker.group.ASSURED_FOR", 600.0)
     own.client.config_set("appendfsync", "everysec")
     with service(own, catalogue, tmp_path, "fsync") as client:
         assert submit(client).status_code == 202
-        own.client.execute_command("ACL SETUSER default -waitaof")  # known for some seconds yet
+        own.client.execute_command("ACL SETUSER default -waitaof")  # as it was known before
         answer = submit(client)
         assert (answer.status_code, answer.json()["in_doubt"]) == (503, True)
         job = answer.json()["job"]

@@ -182,7 +182,7 @@ def test_a_real_server_accepts_and_a_worker_runs(
         f"exec {sys.executable} -X dev -m uvicorn tests.integration.own_app:served_app --factory "
         f"--port {port} --workers {processes} --root-path /api >{log} 2>&1"
     )
-    server = start("sh", "-c", command, PADDOCK_REQUEST_TIMEOUT="1")
+    server = start("sh", "-c", command, PADDOCK_REQUEST_TIMEOUT="5")
     url = f"http://127.0.0.1:{port}"
     eventually(lambda: answers(url))
     start_worker()

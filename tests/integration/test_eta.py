@@ -1,6 +1,7 @@
 """What is told of when jobs start and end, and how long a queue is."""
 
 import json
+import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from service.broker.eta import Eta
 from service.broker.overview import QueueOverview
 from service.history import LATEST
 from service.settings import Settings
-from tests.conftest import Start, eventually
+from tests.conftest import Start
 from tests.integration.by_hand import ByHand
 from tests.integration.conftest import Jobs
 from tests.integration.test_why import a_worker
@@ -155,12 +156,16 @@ def test_a_place_deep_inside_a_long_queue_is_found(
 
 
 def test_real_jobs_start_and_end_about_then(jobs: Jobs, start_worker: Start) -> None:
-    jobs.submit("sleep", seconds=0.4)
-    start_worker()
-    start_worker()
-    ids = jobs.submit_many("sleep", [{"seconds": 0.4}] * 11)
-    eventually(lambda: jobs.status(ids[2]) == "finished")
+    known = jobs.submit_many("sleep", [{"seconds": 0.4}] * 4)
+    workers = [start_worker(), start_worker()]
+    for job_id in known:
+        jobs.ended(job_id)
+    for worker in workers:
+        worker.send_signal(signal.SIGSTOP)  # so that the last has not begun when its time is told
+    ids = jobs.submit_many("sleep", [{"seconds": 0.4}] * 8)
     told = eta(jobs, ids[-1])
+    for worker in workers:
+        worker.send_signal(signal.SIGCONT)
     ended = jobs.ended(ids[-1]).ended_at
     assert told and told.start_at and told.end_at and ended and told.start_at < told.end_at
     assert abs((told.end_at - ended).total_seconds()) < AWHILE
