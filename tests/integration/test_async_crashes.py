@@ -18,7 +18,7 @@ from tests.conftest import PATIENCE, RedisServer, Start, eventually
 from tests.integration.conftest import ALL_TASKS, RQ, Jobs, reasons
 from tests.integration.test_worker import children, is_gone, lines
 
-PROMPT = 10.0  # seconds; bounds hangs only
+PROMPT = 30.0  # seconds; bounds hangs only
 LEASE_BOUND = 40.0  # seconds; a lease of 10, a heartbeat of 3, and a slow machine
 MANY = 500
 

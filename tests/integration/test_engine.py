@@ -19,7 +19,7 @@ from service.settings import Settings
 from tests.conftest import PATIENCE, PATIENT, TASKS, RedisServer, Start, eventually
 
 ENGINE_TASKS = (*TASKS, "tests.sample_engine_tasks")
-PROMPT = 10.0  # seconds; bounds hangs only
+PROMPT = 30.0  # seconds; bounds hangs only
 
 
 @pytest.fixture(scope="module")

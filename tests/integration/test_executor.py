@@ -697,14 +697,18 @@ def test_a_forked_process_uses_it_anew_and_leaves_the_parents_futures(
     run: Run, start_worker: Start, tmp_path: Path
 ) -> None:
     program = run(
+        "import threading\n"
         "from service.adapters.errors import FutureDetached\n"
-        "executor = JobExecutor()\n"
+        "executor, is_told = JobExecutor(), threading.Event()\n"
+        "def tell(_):\n"
+        "    print('told in', os.getpid() == parent, flush=True)\n"
+        "    is_told.set()\n"
         "assert executor.submit(multiply, 1, 2).result() == 2\n"
         "future = executor.submit(hold, sys.argv[1])\n"
-        "future.add_done_callback(lambda _: print('told in', os.getpid() == parent, flush=True))\n"
+        "future.add_done_callback(tell)\n"
         "parent = os.getpid()\n"
         "if os.fork():\n"
-        "    assert future.result() == 'x'\n"
+        "    assert future.result() == 'x' and is_told.wait()\n"
         "    print('child', os.waitstatus_to_exitcode(os.wait()[1]), flush=True)\n"
         "else:\n"
         "    assert isinstance(future.exception(0), FutureDetached)\n"
