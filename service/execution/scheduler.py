@@ -162,6 +162,9 @@ class Scheduler(RQScheduler):
 def _sigterm_within(seconds: float) -> bool:
     """Wait for this long, or until SIGTERM, which is blocked, has arrived."""
     if sys.platform == "linux":
-        return signal.sigtimedwait([signal.SIGTERM], seconds) is not None
+        arrived = signal.sigtimedwait([signal.SIGTERM], seconds)
+        # Where this process was stopped and goes on after that time, Python returns what nobody has
+        # filled in.
+        return arrived is not None and arrived.si_signo == signal.SIGTERM
     time.sleep(seconds)
     return signal.SIGTERM in signal.sigpending()

@@ -425,6 +425,19 @@ def test_a_scheduler_that_was_killed_is_started_again(
     assert scheduler_pids(connection) != [scheduler]
 
 
+def test_a_scheduler_that_was_stopped_for_a_while_goes_on(
+    jobs: Jobs, connection: redis.Redis, start_worker: Start
+) -> None:
+    start_worker()
+    (scheduler,) = eventually(lambda: scheduler_pids(connection))
+    os.kill(scheduler, signal.SIGSTOP)
+    time.sleep(1.5)  # longer than it waits between two looks
+    os.kill(scheduler, signal.SIGCONT)
+    job_id = jobs.submit("echo", value=1, delay=1)
+    assert jobs.ended(job_id).result == 1
+    assert scheduler_pids(connection) == [scheduler]
+
+
 def test_a_scheduler_leaves_with_its_worker_however_that_dies(
     connection: redis.Redis, start_worker: Start
 ) -> None:
