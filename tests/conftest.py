@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 
 from jobs.catalogue import Catalogue
 from service.api.app import create_app
+from service.broker import broker, group
+from service.broker import connection as connecting
 from service.broker.connection import connect
 from service.broker.embedded import server_command, socket_url
 from service.execution.limits import die_with_parent
@@ -107,7 +109,21 @@ def redis_url(server: RedisServer) -> str:
 
 
 @pytest.fixture
-def connection(redis_url: str) -> Iterator[redis.Redis]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process wait for Redis: a machine that stops for seconds is no Redis that is away.
+
+    For what is opened from now on, on the Redis that no test stops.
+    """
+    for options in (connecting._CLIENT, connecting._CALLERS):
+        monkeypatch.setitem(options, "socket_timeout", PATIENCE)
+        monkeypatch.setitem(options, "socket_connect_timeout", PATIENCE)
+    for module in (connecting, broker):
+        monkeypatch.setattr(module, "CALLERS_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(group, "ANSWER_WITHIN", PATIENCE)
+
+
+@pytest.fixture
+def connection(redis_url: str, patient: None) -> Iterator[redis.Redis]:
     client = connect(redis_url)
     yield client
     client.close()
@@ -124,7 +140,7 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def api(settings: Settings, catalogue: Catalogue) -> Iterator[TestClient]:
+def api(settings: Settings, catalogue: Catalogue, patient: None) -> Iterator[TestClient]:
     """The API in this process, on a real Redis, without workers."""
     app = create_app(settings, catalogue)
     with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False) as client:

@@ -108,7 +108,7 @@ def all_tasks() -> Catalogue:
 
 
 @pytest.fixture
-def jobs(redis_url: str, all_tasks: Catalogue) -> Iterator[Jobs]:
+def jobs(redis_url: str, all_tasks: Catalogue, patient: None) -> Iterator[Jobs]:
     opened = Jobs(redis_url, all_tasks)
     yield opened
     opened.close()
