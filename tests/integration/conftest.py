@@ -1,7 +1,6 @@
 """Jobs put in as the API does it, and looked at as the API does it, without going over HTTP."""
 
 import asyncio
-import contextlib
 import functools
 import json
 import os
@@ -17,10 +16,9 @@ import pytest
 from jobs.catalogue import Catalogue
 from service.broker.broker import Broker
 from service.broker.connection import connect_async
-from service.broker.enqueuer import Enqueuer, Submission, new_job_id
+from service.broker.enqueuer import Enqueuer, Submission
 from service.broker.records import JobRecord
 from service.broker.status import Status
-from service.errors import RedisAway
 from service.settings import Settings
 from tests.conftest import PATIENCE, ROOT, TASKS, Start, eventually
 from tests.integration.databases import Database, PostgresServer, postgres, sqlite
@@ -83,18 +81,9 @@ class Jobs:
         client = connect_async(self.url)
         try:
             enqueuer = Enqueuer(client)
-            return [await _taken(enqueuer, submission) for submission in submissions]
+            return [(await enqueuer.submit(submission)).id for submission in submissions]
         finally:
             await client.aclose()
-
-
-async def _taken(enqueuer: Enqueuer, submission: Submission) -> str:
-    """Its id. What a busy machine leaves unanswered is sent again, under the same one."""
-    job_id = new_job_id()
-    for _ in range(4):
-        with contextlib.suppress(RedisAway):
-            return (await enqueuer.submit(submission, job_id)).id
-    return (await enqueuer.submit(submission, job_id)).id
 
 
 def reasons(jobs: Jobs, job_id: str) -> list[tuple[str, str]]:
