@@ -60,7 +60,7 @@ if ARGV[6] == '1' then  -- of queues that nobody serves too: there above all it 
     for _, key in ipairs(redis.call('SMEMBERS', '"""
     + Queue.redis_queues_keys
     + """')) do
-        pcall(note_depth, key)
+        pcall(note_depth, key)  -- one that is no list must not hold up what is due
     end
 end
 """

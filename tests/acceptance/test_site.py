@@ -15,6 +15,8 @@ from service.settings import Settings
 from tests.conftest import ROOT
 from tests.documents import DOCS, blocks
 
+pytestmark = pytest.mark.xdist_group("site")  # built once
+
 LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 UNITS = [
     block

@@ -21,6 +21,7 @@ TIMEOUT = 300  # seconds; npm may have to fetch a compiler
 pytestmark = [
     pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node and npm"),
     pytest.mark.timeout(2 * TIMEOUT),
+    pytest.mark.xdist_group("npm"),  # installed once
 ]
 
 
