@@ -5,7 +5,7 @@ Each reason has a kind, which programs can tell apart, a sentence for people, an
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import unquote
 
 import redis
@@ -44,6 +44,13 @@ class Explainer:
         return Why(job.status, reasons[0].detail, reasons)
 
     def _reasons(self, job: JobRecord) -> Iterator[Reason]:
+        if _is_late(job):
+            yield Reason(
+                "expired",
+                f"Its time was over at {_moment(job.expires_at)}: it won't be run, and is canceled "
+                "when a worker comes to it.",
+                {"expires_at": job.expires_at},
+            )
         match job.status:
             case Status.QUEUED:
                 yield from before_a_worker(job, self._lines.of_job(job.id, job.queue))
@@ -172,6 +179,13 @@ def _no_worker(queue: str, line: Line) -> Reason:
         "(PADDOCK_QUEUES).",
         {"queue": queue, "served": others},
     )
+
+
+def _is_late(job: JobRecord) -> bool:
+    """Whether it waits past its expiry. One that was ever started is run, however late it is."""
+    if job.status.is_final or job.expires_at is None or job.attempts or job.started_at:
+        return False
+    return job.expires_at <= datetime.now(UTC)
 
 
 def _position(line: Line, place: int, queue: str, serving: list[Serving]) -> Reason:

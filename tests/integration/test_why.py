@@ -74,6 +74,21 @@ def test_a_job_on_a_paused_queue_or_under_suspended_workers_says_so(
     assert list(why(jobs, job_id)) == ["suspended", "paused", "position"]
 
 
+def test_a_job_that_nobody_came_to_in_time_says_that_it_will_not_be_run(
+    jobs: Jobs, connection: redis.Redis
+) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=60)
+    job_id = jobs.submit("echo", value=1, expires=soon)
+    assert list(why(jobs, job_id)) == ["no_worker", "position"]
+    connection.hset(f"rq:job:{job_id}", "expires_at", soon.timestamp() - 90)
+    told = why(jobs, job_id)
+    assert list(told) == ["expired", "no_worker", "position"]
+    assert told["expired"]["expires_at"] == soon - timedelta(seconds=90)
+    assert "it won't be run" in told["expired"]["detail"]
+    connection.hset(f"rq:job:{job_id}", "attempts", 1)  # only its first start has to be in time
+    assert list(why(jobs, job_id)) == ["no_worker", "position"]
+
+
 def test_a_scheduled_job_tells_its_time_and_whether_anybody_looks_at_the_clock(
     jobs: Jobs, connection: redis.Redis, hand: ByHand
 ) -> None:
