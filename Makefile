@@ -16,7 +16,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 up: $(VENV)/.installed
 	$(BIN)/paddock up
 
-# Four at a time; tests of a group share what is costly to start, and so stay together.
+# Four at a time; tests of a group share what is costly to start, and so stay together. They start a
+# thousand processes: what these import is compiled once, whatever the environment says of that.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 4 --dist loadgroup $(ARGS)
 

@@ -169,10 +169,11 @@ def _given_twice(query: QueryParams) -> OptionsInvalid:
     )
 
 
-def described_options(model: type[BaseModel]) -> list[dict[str, Any]]:
-    """The fields of this model as OpenAPI's `parameters`."""
+@cache
+def described_options(model: type[BaseModel]) -> tuple[dict[str, Any], ...]:
+    """The fields of this model as OpenAPI's `parameters`; the same for all tasks."""
     schema = model.model_json_schema()
-    return [
+    return tuple(
         {
             "name": name,
             "in": "query",
@@ -181,7 +182,7 @@ def described_options(model: type[BaseModel]) -> list[dict[str, Any]]:
             "schema": field,
         }
         for name, field in schema["properties"].items()
-    ]
+    )
 
 
 @cache
