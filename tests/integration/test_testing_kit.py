@@ -472,7 +472,7 @@ def test_the_fake_redis_says_what_it_can_not(paddock_redis_url: str) -> None:
     client.close()
 
 
-def test_the_fake_redis_serves_many_at_once(paddock_redis_url: str) -> None:
+def test_the_fake_redis_serves_many_at_once(paddock_redis_url: str, patient: None) -> None:
     script = "return {redis.call('INCR', KEYS[1]), ARGV[1], {false}}"
 
     async def in_a_loop() -> list[Any]:
