@@ -123,7 +123,8 @@ class JobFeed:
             self._subscription.listen(channel, partial(self._heard, job_id))
         if self._reading is None:
             self._reading = asyncio.get_running_loop().create_task(
-                self._read_on(), context=Context()
+                self._read_on(),
+                context=Context(),  # no part of the request that came first
             )
         try:
             yield follower

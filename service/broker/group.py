@@ -59,7 +59,10 @@ class GroupCommit:
         call = Call(self._caller.packed(keys, args), loop.create_future())
         self._waiting.append(call)
         if self._leader is None:
-            self._leader = loop.create_task(self._lead(), context=Context())
+            self._leader = loop.create_task(
+                self._lead(),
+                context=Context(),  # no part of the request that came first
+            )
         timer = loop.call_later(ANSWER_WITHIN, _give_up, call)
         try:
             return await call.answer

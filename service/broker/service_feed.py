@@ -124,7 +124,8 @@ class ServiceFeed:
             self.is_subscribed = False
             self._subscription.listen(JOBS_CHANNEL, self._heard)
             self._telling = asyncio.get_running_loop().create_task(
-                self._tell_on(), context=Context()
+                self._tell_on(),
+                context=Context(),  # no part of the request that came first
             )
         try:
             yield onlooker

@@ -44,7 +44,7 @@ class Subscription:
         if self._keeping is None:
             self._keeping = asyncio.get_running_loop().create_task(
                 self._keep_on(),
-                context=Context(),  # it is no part of the request that came first
+                context=Context(),  # no part of the request that came first
             )
 
     def leave(self, channel: str) -> None:

@@ -61,7 +61,10 @@ class StatusWatch:
         self._put(waiter, loop.time())
         if self._looking is None or self._looking.get_loop() is not loop:
             self._earlier = asyncio.Event()
-            self._looking = loop.create_task(self._look_on(self._earlier), context=Context())
+            self._looking = loop.create_task(
+                self._look_on(self._earlier),
+                context=Context(),  # no part of the request that came first
+            )
         elif self._earlier:
             self._earlier.set()
         try:
